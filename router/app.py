@@ -1,0 +1,219 @@
+"""The composition root: settings in, a running server out. Builds everything, owns every background task."""
+
+import asyncio
+import logging
+import signal
+import socket
+import ssl
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from time import perf_counter
+from types import FrameType
+
+import uvicorn
+
+from router.edge.admin import admin_app
+from router.edge.asgi import AsgiRouter
+from router.edge.exchange import EdgeServices
+from router.edge.protocol import protocol_factory
+from router.engines.vllm import VllmEngine
+from router.fleet.fleet import Fleet
+from router.fleet.health import HealthChecker
+from router.fleet.worker import Worker
+from router.gateway import Gateway
+from router.index.memory import MemoryIndex
+from router.index.predicted import PredictedIndex
+from router.prompt.endpoints import EndpointTable
+from router.prompt.identity import TextIdentity
+from router.prompt.session import SessionKeys
+from router.report import Reporter
+from router.routing.affinity import ResponseHomes
+from router.routing.chooser import Chooser
+from router.routing.cost import Rates
+from router.routing.learn import Learner
+from router.routing.policies import POLICIES, Tools
+from router.settings import Settings
+from router.telemetry.logs import RequestLog
+from router.telemetry.metrics import Metrics, WorkerSample
+
+logger = logging.getLogger(__name__)
+
+_FIRST_PROBE_S = 3.0
+_HOUSEKEEPING_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """Everything a running router consists of."""
+
+    settings: Settings
+    fleet: Fleet
+    health: HealthChecker
+    gateway: Gateway
+    metrics: Metrics
+    request_log: RequestLog
+    services: EdgeServices
+    asgi: AsgiRouter
+
+
+def build(settings: Settings, request_log: RequestLog | None = None) -> App:
+    """Make all objects and wire them; nothing runs yet."""
+    metrics = Metrics()
+    log = request_log or RequestLog(sys.stdout.buffer, json=json_logs(settings))
+    fleet = Fleet(
+        _worker_tls(settings), connect_s=settings.connect_timeout_s, idle_s=settings.worker_idle_s
+    )
+    memory = MemoryIndex(
+        capacity_tokens=settings.default_kv_tokens, max_blocks=settings.index_max_blocks
+    )
+    index = PredictedIndex(memory, default_kv_tokens=settings.default_kv_tokens)
+    rates, homes, identities = Rates(), ResponseHomes(), TextIdentity()
+    tools = Tools(rates, SessionKeys(settings.session_headers))
+    chooser = Chooser(
+        settings.policy, POLICIES[settings.policy](tools), index, rates, metrics.lookup
+    )
+    reporter = Reporter(fleet, Learner(index, identities, rates, metrics), homes, metrics, log)
+    gateway = Gateway(fleet, identities, index, chooser, homes, reporter)
+    _tie(fleet, index, rates, metrics)
+    fleet.set_workers(settings.workers)
+    services = EdgeServices(gateway, EndpointTable(settings.allow_paths), settings.body_limit)
+    return App(
+        settings=settings,
+        fleet=fleet,
+        health=_health(fleet, settings),
+        gateway=gateway,
+        metrics=metrics,
+        request_log=log,
+        services=services,
+        asgi=AsgiRouter(services, admin_app(fleet, index, metrics, installed_version())),
+    )
+
+
+def serve(settings: Settings, sockets: list[socket.socket] | None = None) -> None:
+    """Run until SIGTERM or SIGINT; running answers are given `shutdown_timeout_s` to end."""
+    app = build(settings)
+    config = _server_config(app)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(
+            number, _leave_it
+        )  # uvicorn re-raises what it was stopped with when it has ended
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(run(app, uvicorn.Server(config), sockets))
+
+
+async def run(app: App, server: uvicorn.Server, sockets: list[socket.socket] | None = None) -> None:
+    """Serve, with the background tasks around it."""
+    async with asyncio.TaskGroup() as group:
+        background = [
+            group.create_task(app.health.run(), name="health"),
+            group.create_task(_housekeeping(app), name="housekeeping"),
+        ]
+        try:
+            await _first_probe(app)
+            await server.serve(sockets)
+        finally:
+            for task in background:
+                task.cancel()
+            app.fleet.close()
+            app.request_log.flush()
+
+
+async def _first_probe(app: App) -> None:
+    """Know the workers before the first request, but never wait long for a dead one."""
+    if not app.settings.workers:
+        logger.warning("no workers are configured: give --worker URL, or `workers` in the file")
+    waited = 0.0
+    while waited < _FIRST_PROBE_S and not all(worker.up for worker in app.fleet):
+        await asyncio.sleep(0.05)
+        waited += 0.05
+
+
+async def _housekeeping(app: App) -> None:
+    while True:
+        await asyncio.sleep(_HOUSEKEEPING_S)
+        app.request_log.flush()
+        app.fleet.sweep()
+
+
+def _tie(fleet: Fleet, index: PredictedIndex, rates: Rates, metrics: Metrics) -> None:
+    """Let the fleet's changes reach what is kept per worker."""
+
+    def removed(worker: Worker) -> None:
+        index.remove(worker.id)
+        rates.forget(worker.id)
+
+    def reported(worker: Worker) -> None:
+        index.state_capacity(worker.id, worker.report.kv_tokens)
+
+    fleet.on_removed, fleet.on_report = removed, reported
+    metrics.workers = _samples(fleet, index)
+
+
+def _samples(fleet: Fleet, index: PredictedIndex) -> Callable[[], Iterable[WorkerSample]]:
+    def samples() -> Iterable[WorkerSample]:
+        now = perf_counter()
+        return [
+            WorkerSample(
+                worker.id,
+                worker.up,
+                worker.load.inflight,
+                worker.load.pending_tokens(now),
+                index.blocks(worker.id),
+            )
+            for worker in fleet
+        ]
+
+    return samples
+
+
+def _health(fleet: Fleet, settings: Settings) -> HealthChecker:
+    return HealthChecker(
+        fleet,
+        VllmEngine(api_key=settings.worker_api_key, timeout_s=settings.health_timeout_s),
+        interval_s=settings.health_interval_s,
+        describe_s=settings.models_interval_s,
+    )
+
+
+def _server_config(app: App) -> uvicorn.Config:
+    settings = app.settings
+    return uvicorn.Config(
+        app.asgi,
+        host=settings.host,
+        port=settings.port,
+        http=protocol_factory(app.services),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        timeout_keep_alive=int(settings.keep_alive_s),
+        timeout_graceful_shutdown=int(settings.shutdown_timeout_s),
+        ssl_certfile=settings.tls_cert_file,
+        ssl_keyfile=settings.tls_key_file,
+        backlog=4096,
+    )
+
+
+def _worker_tls(settings: Settings) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=settings.worker_ca_file)
+
+
+def json_logs(settings: Settings) -> bool:
+    """Whether log lines are JSON."""
+    if settings.log_format == "auto":
+        return not sys.stdout.isatty()
+    return settings.log_format == "json"
+
+
+def installed_version() -> str:
+    """The distribution's version."""
+    try:
+        return version("prefix-router")
+    except PackageNotFoundError:
+        return "0+source"
+
+
+def _leave_it(number: int, frame: FrameType | None) -> None:
+    del number, frame

@@ -1,0 +1,93 @@
+"""The command line."""
+
+import sys
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+
+from router import app
+from router.settings import ConfigurationError, PolicyName, Settings, load
+from router.telemetry.logs import configure_logging
+
+_CONFIG = click.Path(exists=False, dir_okay=False, path_type=Path)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(app.installed_version(), prog_name="prefix-router")
+def cli() -> None:
+    """Prefix-aware, OpenAI-compatible request router for fleets of vLLM workers.
+
+    Point a client's base_url at it; each request goes to the worker that already holds its prompt's prefix.
+    """
+
+
+@cli.command()
+@click.option(
+    "--worker",
+    "workers",
+    multiple=True,
+    metavar="URL",
+    help="A worker's base URL; repeat for each.",
+)
+@click.option("--config", type=_CONFIG, metavar="FILE", help="YAML file with settings.")
+@click.option("--host", metavar="ADDRESS", help="Address to listen on.  [default: 0.0.0.0]")
+@click.option("--port", type=int, help="Port to listen on.  [default: 8080]")
+@click.option(
+    "--policy",
+    type=click.Choice(get_args(PolicyName)),
+    help="How a worker is chosen.  [default: prefix]",
+)
+@click.option(
+    "--allow-path",
+    "allow_paths",
+    multiple=True,
+    metavar="PATTERN",
+    help="A further path to pass on.",
+)
+@click.option("--log-format", type=click.Choice(["auto", "json", "text"]), help="[default: auto]")
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="[default: info]"
+)
+def serve(config: Path | None, **flags: Any) -> None:
+    """Route requests to workers.
+
+    \b
+    prefix-router serve --worker http://gpu-1:8000 --worker http://gpu-2:8000
+
+    Every setting can also stand in the file, or in the environment as PREFIX_ROUTER_<NAME>; flags win over
+    the environment, the environment over the file.
+    """
+    settings = _load(config, _given(flags))
+    configure_logging(json=app.json_logs(settings), level=settings.log_level)
+    app.serve(settings)
+
+
+@cli.command()
+@click.option("--config", type=_CONFIG, metavar="FILE", help="YAML file with settings.")
+def check(config: Path | None) -> None:
+    """Validate the configuration (file and environment) and say where it is wrong."""
+    settings = _load(config, {})
+    if not settings.workers:
+        click.echo("warning: no workers are configured", err=True)
+    click.echo(
+        f"ok: {len(settings.workers)} workers, policy {settings.policy}, port {settings.port}"
+    )
+
+
+def _given(flags: dict[str, Any]) -> dict[str, Any]:
+    """The flags that were set."""
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in flags.items()
+        if value not in (None, ())
+    }
+
+
+def _load(config: Path | None, flags: dict[str, Any]) -> Settings:
+    try:
+        return load(config, flags)
+    except ConfigurationError as error:
+        for problem in error.problems:
+            click.echo(f"error: {problem}", err=True)
+        sys.exit(2)

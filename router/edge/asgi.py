@@ -1,0 +1,149 @@
+"""The same gateway behind plain ASGI: for any other server, and as the oracle the data plane is compared with."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from router.edge.exchange import EdgeServices, Exchange, Target
+from router.ids import Headers
+from router.prompt.endpoints import Endpoint
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_HIGH_WATER_BYTES = 65_536
+
+
+class AsgiRouter:
+    """An ASGI application: inference paths go to the gateway, everything else to `rest`."""
+
+    def __init__(self, services: EdgeServices, rest: AsgiApp) -> None:
+        self._services = services
+        self._rest = rest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection scope."""
+        endpoint = None
+        if scope["type"] == "http":
+            target = Target.parse(_url(scope))
+            endpoint = self._services.endpoints.resolve(target.path)
+            if endpoint is not None:
+                await self._serve(scope, receive, send, endpoint, target)
+        if endpoint is None:
+            await self._rest(scope, receive, send)
+
+    async def _serve(
+        self, scope: Scope, receive: Receive, send: Send, endpoint: Endpoint, target: Target
+    ) -> None:
+        exchange = AsgiExchange(self._services, endpoint, target, send)
+        headers = list(scope["headers"])
+        body = await _read_body(receive, self._services.body_limit)
+        if body is None:
+            return
+        record = exchange.record(scope["method"].encode("ascii"), headers, body)
+        if len(body) > self._services.body_limit:
+            exchange.refuse(record)
+            await exchange.send_all()
+            return
+        async with asyncio.TaskGroup() as group:
+            serving = group.create_task(exchange.serve(record))
+            watching = group.create_task(_cancel_on_disconnect(receive, serving))
+            await exchange.send_all()
+            watching.cancel()
+
+
+class AsgiExchange(Exchange):
+    """Collects the answer's messages; `send_all` sends them and slows the source down when that takes long."""
+
+    def __init__(
+        self, services: EdgeServices, endpoint: Endpoint, target: Target, send: Send
+    ) -> None:
+        super().__init__(services, endpoint, target)
+        self._send = send
+        self._messages: list[Message] = []
+        self._waiting_bytes = 0
+        self._paused = False
+        self._over = False
+        self._aborted = False
+        self._wake = asyncio.Event()
+
+    def inform(self, status: int, headers: Headers) -> None:
+        """ASGI has no interim answers."""
+
+    def start(self, status: int, headers: Headers, length: int | None) -> None:
+        self._note_start(headers)
+        if length is not None:
+            headers = [*headers, (b"content-length", b"%d" % length)]
+        self._messages.append({"type": "http.response.start", "status": status, "headers": headers})
+
+    def write(self, data: bytes) -> None:
+        self._messages.append({"type": "http.response.body", "body": data, "more_body": True})
+        self._waiting_bytes += len(data)
+        if self._waiting_bytes > _HIGH_WATER_BYTES and self.source is not None:
+            self._paused = True
+            self.source.pause_reading()
+
+    def flush(self) -> None:
+        self._wake.set()
+
+    def finish(self, trailers: Headers) -> None:
+        self._messages.append({"type": "http.response.body", "body": b"", "more_body": False})
+        self._over = True
+        self._wake.set()
+
+    def abort(self) -> None:
+        self._aborted = self._over = True
+        self._wake.set()
+
+    async def serve(self, record: Any) -> None:
+        """Serve, and let `send_all` end whatever happens."""
+        try:
+            await super().serve(record)
+        finally:
+            self._over = True
+            self._wake.set()
+
+    async def send_all(self) -> None:
+        """Send messages as they come, until the answer is over."""
+        while self._messages or not self._over:
+            await self._wake.wait()
+            self._wake.clear()
+            messages, self._messages = self._messages, []
+            for message in messages:
+                await self._send(message)
+            self._waiting_bytes = 0
+            if self._paused and self.source is not None:
+                self._paused = False
+                self.source.resume_reading()
+            if self._over and self._messages:
+                self._wake.set()
+        if self._aborted:
+            raise ConnectionAbortedError("the worker's answer broke off")
+
+
+def _url(scope: Scope) -> bytes:
+    path: bytes = scope.get("raw_path") or scope["path"].encode()
+    query: bytes = scope["query_string"]
+    return path + b"?" + query if query else path
+
+
+async def _read_body(receive: Receive, limit: int) -> bytes | None:
+    """The body, or somewhat more than `limit` bytes of it; None when the client left."""
+    parts, size = [], 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > limit or not message.get("more_body", False):
+            return b"".join(parts)
+
+
+async def _cancel_on_disconnect(receive: Receive, serving: asyncio.Task[None]) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    serving.cancel()

@@ -1,0 +1,1 @@
+"""What differs from one inference engine to another."""

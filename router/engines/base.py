@@ -1,0 +1,28 @@
+"""The seam between the fleet and an engine's dialect."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from router.upstream.pool import Pool
+
+ModelCard = Mapping[str, Any]
+"""A model's entry in the engine's `/v1/models`, every field as the engine gave it."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReport:
+    """What a worker says of itself. `kv_tokens`: how many tokens its KV cache holds; None: it does not say."""
+
+    models: Mapping[str, ModelCard] = field(default_factory=dict)
+    kv_tokens: int | None = None
+
+
+class Engine(Protocol):
+    """Asks a worker. Both raise `RouterError` or TimeoutError when it does not answer."""
+
+    async def healthy(self, pool: Pool) -> bool:
+        """True when the worker takes requests."""
+
+    async def describe(self, pool: Pool) -> WorkerReport:
+        """The worker's models and cache size."""

@@ -1,0 +1,61 @@
+"""vLLM's dialect (0.32): health, models, cache size from its metrics."""
+
+import re
+from typing import Any
+
+import msgspec
+
+from router.engines.base import ModelCard, WorkerReport
+from router.errors import RouterError
+from router.upstream.fetch import fetch
+from router.upstream.pool import Pool
+
+_CACHE_CONFIG = re.compile(rb"^vllm:cache_config_info\{([^}]*)\}", re.MULTILINE)
+_LABEL = re.compile(rb'(\w+)="([^"]*)"')
+
+
+class VllmEngine:
+    """Asks vLLM workers (`engines.base.Engine`). `api_key` is sent with every probe."""
+
+    def __init__(self, *, api_key: str | None = None, timeout_s: float = 5.0) -> None:
+        self._api_key = api_key
+        self._timeout_s = timeout_s
+
+    async def healthy(self, pool: Pool) -> bool:
+        """`GET /health` answers 200."""
+        answer = await fetch(pool, "/health", api_key=self._api_key, timeout_s=self._timeout_s)
+        return answer.status == 200
+
+    async def describe(self, pool: Pool) -> WorkerReport:
+        """`GET /v1/models` and, where there is one, `GET /metrics`."""
+        answer = await fetch(pool, "/v1/models", api_key=self._api_key, timeout_s=self._timeout_s)
+        if answer.status != 200:
+            hint = " (is `worker_api_key` set?)" if answer.status == 401 else ""
+            raise RouterError(
+                502, "worker_bad_response", f"/v1/models answered {answer.status}{hint}"
+            )
+        metrics = await fetch(pool, "/metrics", api_key=self._api_key, timeout_s=self._timeout_s)
+        kv_tokens = kv_tokens_in(metrics.body) if metrics.status == 200 else None
+        return WorkerReport(models_in(answer.body), kv_tokens)
+
+
+def models_in(body: bytes) -> dict[str, ModelCard]:
+    """Model cards by id; raises `RouterError` when `body` is not a list of models."""
+    try:
+        listing: Any = msgspec.json.decode(body)
+        return {str(card["id"]): card for card in listing["data"]}
+    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise RouterError(
+            502, "worker_bad_response", "/v1/models is not a list of models"
+        ) from error
+
+
+def kv_tokens_in(metrics: bytes) -> int | None:
+    """The KV cache's size in tokens, over all data-parallel ranks; None when the metrics do not tell."""
+    total = 0
+    for match in _CACHE_CONFIG.finditer(metrics):
+        labels = dict(_LABEL.findall(match[1]))
+        blocks, size = labels.get(b"num_gpu_blocks", b""), labels.get(b"block_size", b"")
+        if blocks.isdigit() and size.isdigit():
+            total += (int(blocks) - 1) * int(size)  # one block is vLLM's null block
+    return total or None

@@ -1,0 +1,105 @@
+"""What can go wrong between a client and a worker, in terms a client can be told.
+
+A library's exception becomes a `RouterError` in the module that owns the library. `router.edge.envelope`
+turns it into the body of the API family that the client speaks.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Source(StrEnum):
+    """Who is at fault."""
+
+    CLIENT = "client"
+    UPSTREAM = "upstream"
+    ROUTER = "router"
+
+
+@dataclass(eq=False)
+class RouterError(Exception):
+    """A failure with the answer it deserves.
+
+    `retryable` means that no worker can have started on the request, so that another may be asked.
+    """
+
+    status: int
+    code: str
+    message: str
+    source: Source = field(default=Source.ROUTER, kw_only=True)
+    retryable: bool = field(default=False, kw_only=True)
+    param: str | None = field(default=None, kw_only=True)
+    retry_after_s: int | None = field(default=None, kw_only=True)
+
+    def __str__(self) -> str:
+        return self.message
+
+
+def model_not_found(model: str, known: list[str]) -> RouterError:
+    """No worker of the fleet serves `model`."""
+    served = ", ".join(f"`{name}`" for name in known[:20]) or "none yet"
+    return RouterError(
+        404,
+        "model_not_found",
+        f"The model `{model}` does not exist. Models served here: {served}.",
+        source=Source.CLIENT,
+        param="model",
+    )
+
+
+def no_worker(detail: str) -> RouterError:
+    """Nobody can take the request now; trying again later may help."""
+    return RouterError(503, "no_worker_available", detail, retry_after_s=1)
+
+
+def body_too_large(limit: int) -> RouterError:
+    """The request's body is over the configured limit."""
+    return RouterError(
+        413,
+        "request_too_large",
+        f"The request body is larger than this router accepts ({limit} bytes). "
+        "Send a smaller one, or raise `body_limit`.",
+        source=Source.CLIENT,
+    )
+
+
+def connect_failed(worker: str, detail: str) -> RouterError:
+    """The worker could not be reached: nothing was sent."""
+    return RouterError(
+        502,
+        "worker_unreachable",
+        f"Worker {worker} cannot be reached: {detail}.",
+        source=Source.UPSTREAM,
+        retryable=True,
+    )
+
+
+def stale_connection(worker: str) -> RouterError:
+    """A kept-alive connection was closed by the worker as the request went out."""
+    return RouterError(
+        502,
+        "worker_connection_reset",
+        f"Worker {worker} closed a kept-alive connection before answering.",
+        source=Source.UPSTREAM,
+        retryable=True,
+    )
+
+
+def worker_lost(worker: str, when: str) -> RouterError:
+    """The connection ended early; the worker may have worked on the request."""
+    return RouterError(
+        502,
+        "worker_connection_lost",
+        f"Worker {worker} closed the connection {when}. The request may have been processed in part.",
+        source=Source.UPSTREAM,
+    )
+
+
+def bad_response(worker: str, detail: str) -> RouterError:
+    """The worker's answer is not valid HTTP."""
+    return RouterError(
+        502,
+        "worker_bad_response",
+        f"Worker {worker} sent an invalid HTTP response: {detail}.",
+        source=Source.UPSTREAM,
+    )

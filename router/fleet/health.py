@@ -1,0 +1,79 @@
+"""Active health checks: one loop per fleet, one probe per worker at a time."""
+
+import asyncio
+import logging
+import time
+
+from router.engines.base import Engine
+from router.errors import RouterError
+from router.fleet.fleet import Fleet
+from router.fleet.worker import Worker
+
+logger = logging.getLogger(__name__)
+
+
+class HealthChecker:
+    """Probes every worker each `interval_s`; asks for models and cache size each `describe_s`, and at once
+    when a worker comes (back) up.
+
+    A worker that is up is only taken down after `failures` probes in a row: a long prefill can make it
+    slow to answer.
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        engine: Engine,
+        *,
+        interval_s: float,
+        describe_s: float,
+        failures: int = 3,
+    ) -> None:
+        self._fleet = fleet
+        self._engine = engine
+        self._interval_s = interval_s
+        self._describe_s = describe_s
+        self._failures = failures
+        self._missed: dict[Worker, int] = {}
+        self._described: dict[Worker, float] = {}
+
+    async def run(self) -> None:
+        """Probe for ever."""
+        while True:
+            started = time.monotonic()
+            await self.probe_all()
+            await asyncio.sleep(max(0.05, self._interval_s - (time.monotonic() - started)))
+
+    async def probe_all(self) -> None:
+        """Probe every worker once, side by side."""
+        workers = list(self._fleet)
+        for gone in self._missed.keys() - set(workers):
+            self._missed.pop(gone)
+            self._described.pop(gone, None)
+        await asyncio.gather(*(self.probe(worker) for worker in workers))
+
+    async def probe(self, worker: Worker) -> None:
+        """Find out how one worker is and tell the fleet."""
+        try:
+            if not await self._engine.healthy(worker.pool):
+                self._failed(worker, "/health does not answer 200")
+                return
+            due = (
+                time.monotonic() - self._described.get(worker, -self._describe_s)
+                >= self._describe_s
+            )
+            if due or not worker.up:
+                self._fleet.set_report(worker, await self._engine.describe(worker.pool))
+                self._described[worker] = time.monotonic()
+        except RouterError as error:
+            self._failed(worker, error.message, certain=error.code == "worker_unreachable")
+        except TimeoutError:
+            self._failed(worker, "no answer to a probe in time")
+        else:
+            self._missed[worker] = 0
+            self._fleet.mark_up(worker)
+
+    def _failed(self, worker: Worker, why: str, *, certain: bool = False) -> None:
+        missed = self._missed[worker] = self._missed.get(worker, 0) + 1
+        if certain or not worker.up or missed >= self._failures:
+            self._fleet.mark_down(worker, why)

@@ -1,0 +1,166 @@
+"""The embedded index: one table of holders, one least-recently-used list per worker.
+
+A holder set is the bits of an int, so that the deepest match over all workers is found by bisection over
+the prompt's keys, whatever the number of workers. A worker's list is bounded in tokens; a prompt's blocks
+enter it last block first, so that what is evicted first is the tail of the longest unused prompt.
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+
+from router.ids import BlockKey, WorkerId
+from router.prompt.blocks import covered_bytes
+from router.prompt.identity import Identity
+
+
+class _Shelf:
+    """One worker's blocks, least recently used first, with the tokens each stands for."""
+
+    __slots__ = ("bit", "blocks", "capacity", "tokens", "worker")
+
+    def __init__(self, worker: WorkerId, slot: int, capacity: float) -> None:
+        self.worker = worker
+        self.bit = 1 << slot
+        self.blocks: OrderedDict[BlockKey, float] = OrderedDict()
+        self.tokens = 0.0
+        self.capacity = capacity
+
+
+class MemoryIndex:
+    """`index.base.Index` in this process.
+
+    `capacity_tokens` is what a worker's cache is taken to hold until `set_capacity` says otherwise;
+    `max_blocks` bounds all workers' blocks together.
+    """
+
+    def __init__(self, *, capacity_tokens: float, max_blocks: int) -> None:
+        self._capacity_tokens = capacity_tokens
+        self._max_blocks = max_blocks
+        self._holders: dict[BlockKey, int] = {}
+        self._shelves: dict[WorkerId, _Shelf] = {}
+        self._slots: list[_Shelf | None] = []
+        self._count = 0
+        self._private = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __repr__(self) -> str:
+        return f"<MemoryIndex {self._count} blocks, {len(self._shelves)} workers>"
+
+    # -- questions -----------------------------------------------------------------------------
+
+    def lookup(self, identity: Identity) -> Mapping[WorkerId, int]:
+        """Leading blocks held, per worker."""
+        keys, holders = identity.keys, self._holders
+        found: dict[WorkerId, int] = {}
+        seen = 0
+        depth = self._deepest(keys, len(keys), seen)
+        while depth:
+            new = holders[keys[depth - 1]] & ~seen
+            seen |= new
+            while new:
+                low = new & -new
+                new ^= low
+                shelf = self._slots[low.bit_length() - 1]
+                if shelf is not None:
+                    found[shelf.worker] = depth
+            depth = self._deepest(keys, depth - 1, seen)
+        return found
+
+    def _deepest(self, keys: list[BlockKey], limit: int, seen: int) -> int:
+        """The most leading blocks, up to `limit`, that some worker outside `seen` holds."""
+        get, unseen = self._holders.get, ~seen
+        if not limit or not get(keys[0], 0) & unseen:
+            return 0
+        low, high = 1, limit
+        while low < high:
+            middle = (low + high + 1) // 2
+            if get(keys[middle - 1], 0) & unseen:
+                low = middle
+            else:
+                high = middle - 1
+        return low
+
+    def blocks(self, worker: WorkerId) -> int:
+        """How many blocks are known of `worker`."""
+        shelf = self._shelves.get(worker)
+        return len(shelf.blocks) if shelf else 0
+
+    def used_tokens(self, worker: WorkerId) -> float:
+        """Tokens that `worker`'s known blocks stand for."""
+        shelf = self._shelves.get(worker)
+        return shelf.tokens if shelf else 0.0
+
+    # -- changes -------------------------------------------------------------------------------
+
+    def sent(self, worker: WorkerId, identity: Identity) -> None:
+        """`worker` holds the whole prompt."""
+        shelf = self._shelf(worker)
+        blocks, holders, bit = shelf.blocks, self._holders, shelf.bit
+        keys, rate = identity.keys, identity.tokens_per_byte
+        for place in range(len(keys) - 1, -1, -1):
+            key = keys[place]
+            if key in blocks:
+                blocks.move_to_end(key)
+            else:
+                tokens = (covered_bytes(place + 1) - covered_bytes(place)) * rate
+                blocks[key] = tokens
+                shelf.tokens += tokens
+                holders[key] = holders.get(key, 0) | bit
+                self._count += 1
+        self._shrink(shelf)
+
+    def occupy(self, worker: WorkerId, tokens: float) -> None:
+        """`worker` holds `tokens` more that nobody can ask for (an answer's): they push others out."""
+        shelf = self._shelf(worker)
+        self._private -= 1  # block keys are unsigned, so these never meet
+        shelf.blocks[self._private] = tokens
+        shelf.tokens += tokens
+        self._count += 1
+        self._shrink(shelf)
+
+    def set_capacity(self, worker: WorkerId, tokens: float) -> None:
+        """How many tokens `worker`'s cache holds."""
+        shelf = self._shelf(worker)
+        shelf.capacity = tokens
+        self._shrink(shelf)
+
+    def clear(self, worker: WorkerId) -> None:
+        """`worker` holds nothing."""
+        shelf = self._shelves.get(worker)
+        while shelf is not None and shelf.blocks:
+            self._evict(shelf)
+
+    def remove(self, worker: WorkerId) -> None:
+        """`worker` is gone; its place can be taken by another."""
+        self.clear(worker)
+        shelf = self._shelves.pop(worker, None)
+        if shelf is not None:
+            self._slots[shelf.bit.bit_length() - 1] = None
+
+    # ------------------------------------------------------------------------------------------
+
+    def _shelf(self, worker: WorkerId) -> _Shelf:
+        shelf = self._shelves.get(worker)
+        if shelf is None:
+            slot = self._slots.index(None) if None in self._slots else len(self._slots)
+            shelf = self._shelves[worker] = _Shelf(worker, slot, self._capacity_tokens)
+            self._slots[slot : slot + 1] = [shelf]
+        return shelf
+
+    def _shrink(self, shelf: _Shelf) -> None:
+        while shelf.tokens > shelf.capacity and shelf.blocks:
+            self._evict(shelf)
+        while self._count > self._max_blocks:
+            self._evict(max(self._shelves.values(), key=lambda each: len(each.blocks)))
+
+    def _evict(self, shelf: _Shelf) -> None:
+        key, tokens = shelf.blocks.popitem(last=False)
+        shelf.tokens = shelf.tokens - tokens if shelf.blocks else 0.0
+        self._count -= 1
+        left = self._holders.get(key, 0) & ~shelf.bit
+        if left:
+            self._holders[key] = left
+        else:
+            self._holders.pop(key, None)

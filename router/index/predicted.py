@@ -1,0 +1,92 @@
+"""What workers must hold because of what we sent them, kept honest by what their answers report."""
+
+import logging
+from collections.abc import Mapping
+
+from router.ids import WorkerId
+from router.index.memory import MemoryIndex
+from router.prompt.identity import Identity
+
+logger = logging.getLogger(__name__)
+
+_SHRINK = 0.9
+_GROW = 1.002
+_LOST_SHARE = 0.1
+_MIN_AUDIT_TOKENS = 256.0
+
+
+class PredictedIndex:
+    """Assumes that a worker keeps what it was sent until its cache is full.
+
+    Each answer audits: one that found much less cached than predicted came from a worker that evicts earlier
+    than thought (its capacity is taken to be smaller), one that found next to nothing from a worker that
+    lost its cache (all that was known of it is dropped). Capacity recovers slowly up to what the worker
+    says of itself.
+    """
+
+    def __init__(self, memory: MemoryIndex, *, default_kv_tokens: int) -> None:
+        self._memory = memory
+        self._default = float(default_kv_tokens)
+        self._stated: dict[WorkerId, float] = {}
+        self._learned: dict[WorkerId, float] = {}
+
+    def lookup(self, identity: Identity) -> Mapping[WorkerId, int]:
+        """Leading blocks held, per worker."""
+        return self._memory.lookup(identity)
+
+    def sent(self, worker: WorkerId, identity: Identity) -> None:
+        """The prompt is on its way to `worker`: the next one like it can count on that."""
+        self._memory.sent(worker, identity)
+
+    def answered(self, worker: WorkerId, completion_tokens: int) -> None:
+        """The answer's tokens take room in the cache too."""
+        if completion_tokens > 0:
+            self._memory.occupy(worker, completion_tokens)
+
+    def audit(self, worker: WorkerId, identity: Identity, predicted: float, actual: int) -> None:
+        """Compare what was predicted as cached with what the worker found; both in tokens."""
+        if predicted < _MIN_AUDIT_TOKENS:
+            return
+        if actual < _LOST_SHARE * predicted:
+            logger.info(
+                "worker %s found %d of %d tokens cached: its cache was lost",
+                worker,
+                actual,
+                predicted,
+            )
+            self._memory.clear(worker)
+            self._memory.sent(worker, identity)
+        elif actual < 0.75 * predicted:
+            self._learn(worker, self._memory.used_tokens(worker) * _SHRINK)
+        else:
+            self._learn(worker, self._capacity(worker) * _GROW)
+
+    def state_capacity(self, worker: WorkerId, kv_tokens: int | None) -> None:
+        """What the worker says that its cache holds; None: nothing."""
+        self._stated[worker] = float(kv_tokens or self._default)
+        self._learned.pop(worker, None)
+        self._memory.set_capacity(worker, self._stated[worker])
+
+    def blocks(self, worker: WorkerId) -> int:
+        """How many blocks are known of `worker`."""
+        return self._memory.blocks(worker)
+
+    def clear(self, worker: WorkerId) -> None:
+        """The worker holds nothing (it was down)."""
+        self._memory.clear(worker)
+
+    def remove(self, worker: WorkerId) -> None:
+        """The worker left."""
+        self._memory.remove(worker)
+        self._stated.pop(worker, None)
+        self._learned.pop(worker, None)
+
+    def _capacity(self, worker: WorkerId) -> float:
+        return self._learned.get(worker, self._stated.get(worker, self._default))
+
+    def _learn(self, worker: WorkerId, tokens: float) -> None:
+        stated = self._stated.get(worker, self._default)
+        bounded = min(stated, max(tokens, 0.1 * stated))
+        if bounded != self._capacity(worker):
+            self._learned[worker] = bounded
+            self._memory.set_capacity(worker, bounded)

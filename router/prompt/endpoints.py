@@ -1,0 +1,112 @@
+"""The table of inference endpoints: a new one is a row.
+
+Every method is passed on (the worker answers 405 itself). What is not here is not reachable through the
+router: a worker's control endpoints (sleep, weights, LoRA loading, cache resets …) stay private.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from fnmatch import translate
+
+
+class Family(StrEnum):
+    """Whose shapes of error body and stream event a client of the endpoint expects."""
+
+    OPENAI = "openai"
+    ANTHROPIC = "anthropic"
+    RESPONSES = "responses"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One inference endpoint. `name` labels metrics and log lines."""
+
+    name: str
+    family: Family = Family.OPENAI
+    generates: bool = False
+    """Its prompts are prefilled into the KV cache that generation shares."""
+
+
+_CHAT = Endpoint("chat_completions", generates=True)
+_COMPLETIONS = Endpoint("completions", generates=True)
+_RESPONSES = Endpoint("responses", Family.RESPONSES, generates=True)
+_MESSAGES = Endpoint("messages", Family.ANTHROPIC, generates=True)
+_STORED_RESPONSE = Endpoint("responses_stored", Family.RESPONSES)
+_RENDER = Endpoint("render")
+_RERANK = Endpoint("rerank")
+_SCORE = Endpoint("score")
+
+PATHS: dict[str, Endpoint] = {
+    "/v1/chat/completions": _CHAT,
+    "/v1/chat/completions/batch": Endpoint("chat_completions_batch", generates=True),
+    "/v1/completions": _COMPLETIONS,
+    "/v1/responses": _RESPONSES,
+    "/v1/messages": _MESSAGES,
+    "/v1/messages/count_tokens": Endpoint("count_tokens", Family.ANTHROPIC),
+    "/v1/chat/completions/render": _RENDER,
+    "/v1/completions/render": _RENDER,
+    "/v1/messages/render": _RENDER,
+    "/v1/responses/render": _RENDER,
+    "/v1/chat/completions/derender": _RENDER,
+    "/v1/completions/derender": _RENDER,
+    "/inference/v1/generate": Endpoint("generate", generates=True),
+    "/generate": Endpoint("generate", generates=True),
+    "/invocations": Endpoint("invocations", generates=True),
+    "/generative_scoring": Endpoint("generative_scoring", generates=True),
+    "/v1/systemone": Endpoint("systemone", generates=True),
+    "/v1/embeddings": Endpoint("embeddings"),
+    "/v2/embed": Endpoint("embeddings"),
+    "/v1/rerank": _RERANK,
+    "/v2/rerank": _RERANK,
+    "/rerank": _RERANK,
+    "/v1/score": _SCORE,
+    "/score": _SCORE,
+    "/classify": Endpoint("classify"),
+    "/pooling": Endpoint("pooling"),
+    "/v1/audio/transcriptions": Endpoint("audio_transcriptions"),
+    "/v1/audio/translations": Endpoint("audio_translations"),
+    "/v1/audio/speech": Endpoint("audio_speech"),
+    "/v1/images/generations": Endpoint("images_generations"),
+    "/v1/images/edits": Endpoint("images_edits"),
+    "/tokenize": Endpoint("tokenize"),
+    "/detokenize": Endpoint("detokenize"),
+    "/version": Endpoint("version"),
+}
+
+_STORED_PATH = re.compile(r"/v1/responses/(?P<id>[^/]+)(?:/cancel)?")
+_OTHER = Endpoint("other")
+
+
+class EndpointTable:
+    """Resolves a request's path. `allowed` are further path patterns (`*` matches anything, `/` too)."""
+
+    def __init__(self, allowed: Iterable[str] = ()) -> None:
+        self._exact = {path.encode("ascii"): endpoint for path, endpoint in PATHS.items()}
+        self._allowed = [re.compile(translate(pattern)) for pattern in allowed]
+
+    def resolve(self, path: bytes) -> Endpoint | None:
+        """The endpoint at `path` (canonical, see `canonical_path`), or None: not an inference path."""
+        endpoint = self._exact.get(path)
+        if endpoint is not None:
+            return endpoint
+        text = path.decode("latin-1")
+        if _STORED_PATH.fullmatch(text):
+            return _STORED_RESPONSE
+        if any(pattern.match(text) for pattern in self._allowed):
+            return _OTHER
+        return None
+
+
+def stored_response_id(path: bytes) -> str | None:
+    """The id in `/v1/responses/{id}` and `/v1/responses/{id}/cancel`."""
+    match = _STORED_PATH.fullmatch(path.decode("latin-1"))
+    return match["id"] if match else None
+
+
+def canonical_path(path: bytes) -> bytes:
+    """`path` without doubled and trailing slashes: clients with a sloppy base URL are served, not redirected."""
+    if b"//" in path:
+        path = re.sub(rb"/{2,}", b"/", path)
+    return path[:-1] if len(path) > 1 and path.endswith(b"/") else path

@@ -1,0 +1,66 @@
+"""From a request to the block keys that the engine's cache is asked for, and its size in tokens."""
+
+import re
+from dataclasses import dataclass
+
+from router.ids import BlockKey
+from router.prompt.blocks import chain_seed, covered_bytes, text_keys
+from router.prompt.request import Request
+
+_INLINE_DATA = re.compile(rb";base64,[A-Za-z0-9+/=_-]*")
+_MEDIA_TOKENS = 1000.0
+"""What an inline image or clip is taken to cost; its base64 text says nothing about that."""
+
+TOKENS_PER_BYTE = 0.25
+"""Before a model's first answer tells better: four characters of English a token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What the cache knows a prompt by.
+
+    `tokens` is the prompt's estimated length; `tokens_per_byte` turns text positions into tokens.
+    """
+
+    keys: list[BlockKey]
+    tokens: float
+    tokens_per_byte: float
+
+    def covered_tokens(self, blocks: int) -> float:
+        """Tokens in the first `blocks` blocks."""
+        return min(self.tokens, covered_bytes(blocks) * self.tokens_per_byte)
+
+
+class TextIdentity:
+    """Identifies prompts by their text; learns each model's tokens per byte from its answers."""
+
+    def __init__(self) -> None:
+        self._tokens_per_byte: dict[str, float] = {}
+
+    def identify(self, request: Request) -> Identity:
+        """Keys and size of `request`'s prompt."""
+        prompt = request.prompt
+        model = request.model or ""
+        keys = text_keys(prompt, chain_seed(model.encode(), *request.separators))
+        rate = self._tokens_per_byte.get(model, TOKENS_PER_BYTE)
+        tokens = len(prompt) * rate
+        if tokens > _MEDIA_TOKENS and b";base64," in prompt:
+            tokens, rate = _with_media(prompt, rate)
+        return Identity(keys, tokens, rate)
+
+    def learn(self, request: Request, prompt_tokens: int) -> None:
+        """An answer said how long the prompt really was."""
+        size = len(request.prompt)
+        if not size or not prompt_tokens or b";base64," in request.prompt:
+            return
+        model = request.model or ""
+        seen = prompt_tokens / size
+        known = self._tokens_per_byte.get(model)
+        weight = min(0.2, size / 20_000)
+        self._tokens_per_byte[model] = seen if known is None else known + weight * (seen - known)
+
+
+def _with_media(prompt: bytes, rate: float) -> tuple[float, float]:
+    inline = [match.end() - match.start() for match in _INLINE_DATA.finditer(prompt)]
+    tokens = (len(prompt) - sum(inline)) * rate + len(inline) * _MEDIA_TOKENS
+    return tokens, tokens / len(prompt)

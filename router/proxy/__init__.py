@@ -1,0 +1,1 @@
+"""Relays answers and decides what may be tried again."""

@@ -1,0 +1,44 @@
+"""The client's side of one exchange, as the relay sees it."""
+
+from typing import Protocol
+
+from router.errors import RouterError
+from router.ids import Headers
+
+
+class Source(Protocol):
+    """What feeds an answer; slowed down when the client reads slower."""
+
+    def pause_reading(self) -> None:
+        """Bring nothing more for now."""
+
+    def resume_reading(self) -> None:
+        """Go on."""
+
+
+class Downstream(Protocol):
+    """Takes one answer. Writes are collected and sent by `flush`."""
+
+    started: bool
+    """Some of the answer has been given; it can no longer be replaced by another."""
+
+    def inform(self, status: int, headers: Headers) -> None:
+        """Pass an interim (1xx) answer on, if the client understands it."""
+
+    def start(self, status: int, headers: Headers, length: int | None) -> None:
+        """Begin the answer. `length` None: not known, framed by chunks or by closing."""
+
+    def write(self, data: bytes) -> None:
+        """Add to the body."""
+
+    def flush(self) -> None:
+        """Send what has been collected."""
+
+    def finish(self, trailers: Headers) -> None:
+        """End the answer and send what is left of it."""
+
+    def fail(self, error: RouterError) -> None:
+        """Tell the client: as the whole answer, in band in a stream that has started, else by cutting it off."""
+
+    def feed_from(self, source: Source | None) -> None:
+        """Name what to slow down while the client does not keep up."""

@@ -1,0 +1,1 @@
+"""Chooses a worker: pure, synchronous, with reasons."""

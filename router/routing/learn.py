@@ -1,0 +1,42 @@
+"""After the fact: what an answer taught."""
+
+from router.ids import WorkerId
+from router.index.predicted import PredictedIndex
+from router.prompt.identity import Identity, TextIdentity
+from router.prompt.request import Request
+from router.routing.cost import STEP_SECONDS, Rates
+from router.routing.policy import Decision
+from router.telemetry.metrics import Metrics
+
+
+class Learner:
+    """Feeds the index, the token estimate, the rates and the prediction metrics from finished answers."""
+
+    def __init__(
+        self, index: PredictedIndex, identities: TextIdentity, rates: Rates, metrics: Metrics
+    ) -> None:
+        self._index = index
+        self._identities = identities
+        self._rates = rates
+        self._metrics = metrics
+
+    def first_token(self, decision: Decision, observed_s: float) -> None:
+        """A stream's first token came `observed_s` after the request was sent."""
+        self._metrics.ttft_error.observe(observed_s - decision.ttft_s)
+        predicted = decision.prefill_s + decision.waiting_s + STEP_SECONDS
+        self._rates.learn(decision.worker.id, predicted, observed_s)
+
+    def prompt_tokens(self, request: Request, tokens: int) -> None:
+        """The answer said how long the prompt was."""
+        self._identities.learn(request, tokens)
+
+    def cached_tokens(self, decision: Decision, identity: Identity, actual: int) -> None:
+        """The answer said how much of the prompt was cached."""
+        counts = self._metrics.cached_tokens
+        counts["predicted", "all"] += round(decision.cached_tokens)
+        counts["actual", "all"] += actual
+        self._index.audit(decision.worker.id, identity, decision.cached_tokens, actual)
+
+    def completion_tokens(self, worker: WorkerId, tokens: int) -> None:
+        """The answer said how much was generated."""
+        self._index.answered(worker, tokens)

@@ -1,0 +1,50 @@
+"""The shapes of a choice."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from router.fleet.worker import Worker
+from router.ids import WorkerId
+from router.prompt.identity import Identity
+from router.prompt.request import Request
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """All that a policy may look at. `overlaps`: leading blocks per worker; `now`: perf_counter seconds."""
+
+    request: Request
+    identity: Identity
+    candidates: Sequence[Worker]
+    overlaps: Mapping[WorkerId, int]
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A policy's answer and, in a word or two, why."""
+
+    worker: Worker
+    reason: str
+
+
+Policy = Callable[[Question], Choice]
+"""Picks one of the candidates (there is at least one). Changes nothing but its own counters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Where a request goes and what is expected of that.
+
+    `cached_tokens` and `prefill_s` are predictions (`prefill_s` at scale 1); `ttft_s` is the predicted time
+    to first token from now, with the work already waiting there.
+    """
+
+    worker: Worker
+    policy: str
+    reason: str
+    cached_tokens: float
+    uncached_tokens: float
+    prefill_s: float
+    waiting_s: float
+    ttft_s: float

@@ -1,0 +1,203 @@
+"""The whole configuration, validated once. A new user sets only the workers.
+
+Sources, strongest first: command-line flags, environment (`PREFIX_ROUTER_…`), the YAML file, defaults.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
+
+from router.prompt.session import SESSION_HEADERS
+from router.upstream.pool import Address
+
+
+def _worker_url(url: str) -> str:
+    Address.parse(url)
+    return url
+
+
+WorkerUrl = Annotated[str, AfterValidator(_worker_url)]
+PolicyName = Literal["prefix", "least_load", "round_robin", "random", "session"]
+
+
+class Settings(BaseModel):
+    """Every setting; the descriptions are the reference in README."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    workers: list[WorkerUrl] = Field(
+        default=[],
+        description="Base URLs of the workers: `http://host:8000`, a path prefix is allowed.",
+    )
+    host: str = Field(default="0.0.0.0", description="Address to listen on.")  # noqa: S104
+    port: int = Field(
+        default=8080, ge=0, le=65535, description="Port to listen on; 0 picks a free one."
+    )
+    policy: PolicyName = Field(default="prefix", description="How a worker is chosen.")
+    session_headers: tuple[str, ...] = Field(
+        default=SESSION_HEADERS,
+        description="Headers that name a session, in order (policy `session`); `-` and `_` are the same.",
+    )
+    allow_paths: list[str] = Field(
+        default=[], description="Further worker paths to pass on, as patterns: `/v2/*`."
+    )
+    body_limit: int = Field(
+        default=64 * 1024 * 1024,
+        gt=0,
+        description="Largest request body, bytes; a larger one gets 413.",
+    )
+    keep_alive_s: float = Field(
+        default=75.0, gt=0, description="How long an idle client connection is kept."
+    )
+    worker_api_key: str | None = Field(
+        default=None,
+        repr=False,
+        description="Sent as a bearer token with the router's own probes of workers.",
+    )
+    worker_ca_file: Path | None = Field(
+        default=None, description="CA bundle for workers on https; default: the system's."
+    )
+    worker_idle_s: float = Field(
+        default=4.0,
+        gt=0,
+        description="Idle worker connections are closed after this; keep it below the worker's own.",
+    )
+    connect_timeout_s: float = Field(
+        default=5.0, gt=0, description="Limit for connecting to a worker."
+    )
+    health_interval_s: float = Field(default=5.0, gt=0, description="Pause between health checks.")
+    health_timeout_s: float = Field(
+        default=5.0, gt=0, description="Limit for a worker's answer to a probe."
+    )
+    models_interval_s: float = Field(
+        default=10.0,
+        gt=0,
+        description="How often workers are asked for their models (LoRA adapters come and go).",
+    )
+    default_kv_tokens: int = Field(
+        default=400_000,
+        gt=0,
+        description="Assumed KV cache size of a worker whose metrics do not tell.",
+    )
+    index_max_blocks: int = Field(
+        default=2_000_000, gt=0, description="Bound on the index over all workers."
+    )
+    tls_cert_file: Path | None = Field(
+        default=None, description="Serve https with this certificate chain …"
+    )
+    tls_key_file: Path | None = Field(default=None, description="… and this key.")
+    log_format: Literal["auto", "json", "text"] = Field(
+        default="auto", description="`auto`: text on a terminal, JSON otherwise."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Threshold of the process's own log."
+    )
+
+    shutdown_timeout_s: float = Field(
+        default=30.0, gt=0, description="After SIGTERM, running answers may take this long to end."
+    )
+
+    @field_validator("workers", "allow_paths", "session_headers", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        """Lists may be written with commas, as an environment variable has to."""
+        return (
+            [part.strip() for part in value.split(",") if part.strip()]
+            if isinstance(value, str)
+            else value
+        )
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            raise ValueError("tls_cert_file and tls_key_file go together")
+        return self
+
+
+class ConfigurationError(Exception):
+    """The configuration is wrong; `problems` say where and how, one each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def load(file: Path | None, flags: Mapping[str, Any]) -> Settings:
+    """Merge all sources and validate; raises `ConfigurationError`."""
+    from_file, lines = _read(file) if file else ({}, {})
+    environment = {
+        name: os.environ[variable]
+        for name in Settings.model_fields
+        if (variable := f"PREFIX_ROUTER_{name.upper()}") in os.environ
+    }
+    try:
+        return Settings(**{**from_file, **environment, **flags})
+    except ValidationError as error:
+        problems = [_problem(detail, file, lines, environment, flags) for detail in error.errors()]
+        raise ConfigurationError(problems) from None
+
+
+def _read(file: Path) -> tuple[dict[str, Any], dict[str, int]]:
+    """The file's values and the line of each, by dotted path."""
+    try:
+        node = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except OSError as error:
+        raise ConfigurationError([f"{file}: {error.strerror}"]) from None
+    except yaml.YAMLError as error:
+        raise ConfigurationError([f"{file}: not valid YAML: {error}"]) from None
+    if node is None:
+        return {}, {}
+    if not isinstance(node, yaml.MappingNode):
+        raise ConfigurationError([f"{file}:1: the file must hold settings, `name: value` each"])
+    values: dict[str, Any] = yaml.SafeLoader("").construct_document(node)
+    return values, dict(_lines(node, ""))
+
+
+def _lines(node: yaml.Node, path: str) -> Iterator[tuple[str, int]]:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            where = f"{path}.{key.value}".lstrip(".")
+            yield where, key.start_mark.line + 1
+            yield from _lines(value, where)
+    elif isinstance(node, yaml.SequenceNode):
+        for place, item in enumerate(node.value):
+            yield f"{path}.{place}", item.start_mark.line + 1
+            yield from _lines(item, f"{path}.{place}")
+
+
+def _problem(
+    detail: ErrorDetails,
+    file: Path | None,
+    lines: Mapping[str, int],
+    environment: Mapping[str, Any],
+    flags: Mapping[str, Any],
+) -> str:
+    """One line: where, what, why."""
+    location = [str(part) for part in detail["loc"]]
+    name = location[0] if location else ""
+    message = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == "extra_forbidden":
+        near = get_close_matches(name, Settings.model_fields, n=1)
+        message = f"no such setting{f'; did you mean `{near[0]}`?' if near else ''}"
+    if name in flags:
+        where = f"--{name.replace('_', '-')}"
+    elif name in environment:
+        where = f"PREFIX_ROUTER_{name.upper()}"
+    else:
+        line = lines.get(".".join(location)) or lines.get(name)
+        where = f"{file}:{line}" if line else str(file or "configuration")
+    return f"{where}: {'.'.join(location)}: {message}" if location else f"{where}: {message}"

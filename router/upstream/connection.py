@@ -1,0 +1,235 @@
+"""One connection to a worker: requests out, answers parsed and handed on as they arrive.
+
+States: idle (no handler) → busy (one handler) → idle again, or closed. The parser's callbacks run inside
+`data_received`; a handler hears of a read's end once, so that it can pass on all of a read in one write.
+"""
+
+import asyncio
+from typing import Protocol, cast
+
+import httptools
+
+from router import errors
+from router.ids import Headers
+
+
+class ResponseHandler(Protocol):
+    """Receives one answer. Exactly one of `on_complete` and `on_lost` ends it."""
+
+    def on_informational(self, status: int, headers: Headers) -> None:
+        """An interim (1xx) answer; the final one follows."""
+
+    def on_response(self, status: int, headers: Headers, length: int | None) -> None:
+        """The head is complete. `length`: body bytes to come, or None when only the end will tell."""
+
+    def on_body(self, data: bytes) -> None:
+        """A part of the body, without transfer coding."""
+
+    def on_read(self) -> None:
+        """Everything that one read from the socket held has been handed over."""
+
+    def on_complete(self, trailers: Headers) -> None:
+        """The answer ended as its framing says."""
+
+    def on_lost(self, error: errors.RouterError) -> None:
+        """The answer will not be completed."""
+
+
+class ConnectionOwner(Protocol):
+    """The pool: told when a connection can serve again and when it is gone."""
+
+    name: str
+
+    def connection_idle(self, connection: "Connection") -> None:
+        """An answer is complete and the connection stays open."""
+
+    def connection_closed(self, connection: "Connection") -> None:
+        """The connection is closed."""
+
+
+class Connection(asyncio.Protocol):
+    """An HTTP/1.1 client connection; not pipelined."""
+
+    def __init__(self, owner: ConnectionOwner) -> None:
+        self.idle_since = 0.0
+        self._owner = owner
+        self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpResponseParser(self)
+        self._handler: ResponseHandler | None = None
+        self._served = 0
+        self._head_request = False
+        self._received = False
+        self._paused = False
+        self._reset()
+
+    def _reset(self) -> None:
+        self._headers: Headers = []
+        self._trailers: Headers = []
+        self._in_body = False
+        self._interim = False
+        self._complete = False
+        self._reusable = False
+        self._until_close = False
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closing else "busy" if self._handler else "idle"
+        return f"<Connection to {self._owner.name}, {state}, {self._served} served>"
+
+    @property
+    def closing(self) -> bool:
+        """True once the connection cannot be used any more."""
+        return self._transport is None or self._transport.is_closing()
+
+    # -- requests ------------------------------------------------------------------------------
+
+    def send(self, head: bytes, body: bytes, handler: ResponseHandler, *, is_head: bool) -> None:
+        """Write one request; its answer goes to `handler`. The connection must be idle."""
+        assert self._handler is None, "one request at a time"
+        assert self._transport is not None
+        self._handler = handler
+        self._head_request = is_head
+        self._received = False
+        if len(body) < 16384:
+            self._transport.write(head + body)
+        else:
+            self._transport.writelines((head, body))
+
+    def abort(self) -> None:
+        """Close at once, telling nobody: the worker stops generating when it sees this."""
+        self._handler = None
+        if self._transport is not None:
+            self._transport.abort()
+
+    def close(self) -> None:
+        """Close an idle connection."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def pause_reading(self) -> None:
+        """Stop reading from the worker, because the client reads slower."""
+        if not self._paused and self._transport is not None and not self._transport.is_closing():
+            self._paused = True
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read on."""
+        if self._paused and self._transport is not None and not self._transport.is_closing():
+            self._paused = False
+            self._transport.resume_reading()
+
+    # -- asyncio.Protocol ----------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is not a subclass
+
+    def data_received(self, data: bytes) -> None:
+        handler = self._handler
+        if handler is None:  # an answer to nothing, or bytes behind an answer
+            self.close()
+            return
+        self._received = True
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            if not self._complete:
+                self._fail(
+                    errors.bad_response(self._owner.name, str(error) or "unexpected upgrade")
+                )
+                return
+            self._reusable = False
+        if self._complete:
+            self._finish(handler)
+        else:
+            handler.on_read()
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        handler = self._handler
+        self._transport = None
+        if handler is not None:
+            if self._in_body and exc is None and self._until_close:
+                self._finish(handler)
+            else:
+                self._fail(self._lost_error())
+        self._owner.connection_closed(self)
+
+    def _lost_error(self) -> errors.RouterError:
+        if self._in_body:
+            return errors.worker_lost(self._owner.name, "before its answer was complete")
+        if self._served and not self._received:
+            return errors.stale_connection(self._owner.name)
+        return errors.worker_lost(self._owner.name, "before answering")
+
+    def _finish(self, handler: ResponseHandler) -> None:
+        self._handler = None
+        self._served += 1
+        trailers, reusable = self._trailers, self._reusable and not self.closing
+        self._reset()
+        handler.on_complete(trailers)
+        if reusable:
+            self.resume_reading()  # or its end would go unnoticed in the pool
+            self._owner.connection_idle(self)
+        else:
+            self.close()
+
+    def _fail(self, error: errors.RouterError) -> None:
+        handler = self._handler
+        self.abort()
+        if handler is not None:
+            handler.on_lost(error)
+
+    # -- httptools callbacks -------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        if self._complete:
+            self._reusable = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_body:
+            self._trailers.append((name.lower(), value))
+        else:
+            self._headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        handler = self._handler
+        if handler is None or self._complete:
+            return
+        status = self._parser.get_status_code()
+        if status < 200:
+            self._interim = True
+            return
+        length, chunked = _framing(self._headers)
+        bodiless = self._head_request or status in (204, 304)
+        self._until_close = length is None and not chunked and not bodiless
+        self._in_body = True
+        handler.on_response(status, self._headers, length)
+        if self._head_request:  # the parser cannot know; the rest of the connection is of no use
+            self._complete = True
+
+    def on_body(self, body: bytes) -> None:
+        if self._handler is not None and not self._complete:
+            self._handler.on_body(body)
+
+    def on_message_complete(self) -> None:
+        if self._complete or self._handler is None:
+            return
+        if self._interim:
+            self._handler.on_informational(self._parser.get_status_code(), self._headers)
+            self._headers, self._interim = [], False
+            return
+        self._complete = True
+        self._reusable = self._parser.should_keep_alive()
+
+
+def _framing(headers: Headers) -> tuple[int | None, bool]:
+    """(content length, chunked) of an answer; the parser has rejected what contradicts itself."""
+    length: int | None = None
+    chunked = False
+    for name, value in headers:
+        if name == b"content-length" and value.isdigit():
+            length = int(value)
+        elif name == b"transfer-encoding":
+            chunked = b"chunked" in value.lower()
+    return (None if chunked else length), chunked

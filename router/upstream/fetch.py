@@ -1,0 +1,72 @@
+"""Small requests of the router's own (probes): the whole answer, in memory."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from router.errors import RouterError, bad_response
+from router.ids import Headers
+from router.upstream.headers import RequestLine, request_head
+from router.upstream.pool import Pool
+
+_LIMIT_BYTES = 16 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class Answer:
+    """Status and body of a finished answer."""
+
+    status: int
+    body: bytes
+
+
+@dataclass(slots=True)
+class _Collector:
+    """Gathers an answer (`upstream.connection.ResponseHandler`)."""
+
+    worker: str
+    done: "asyncio.Future[Answer]"
+    status: int = 0
+    parts: list[bytes] = field(default_factory=list)
+    size: int = 0
+
+    def on_informational(self, status: int, headers: Headers) -> None:
+        pass
+
+    def on_response(self, status: int, headers: Headers, length: int | None) -> None:
+        self.status = status
+
+    def on_body(self, data: bytes) -> None:
+        self.parts.append(data)
+        self.size += len(data)
+        if self.size > _LIMIT_BYTES:
+            self.on_lost(bad_response(self.worker, f"more than {_LIMIT_BYTES} bytes"))
+
+    def on_read(self) -> None:
+        pass
+
+    def on_complete(self, trailers: Headers) -> None:
+        if not self.done.done():
+            self.done.set_result(Answer(self.status, b"".join(self.parts)))
+
+    def on_lost(self, error: RouterError) -> None:
+        if not self.done.done():
+            self.done.set_exception(error)
+
+
+async def fetch(pool: Pool, path: str, *, api_key: str | None, timeout_s: float) -> Answer:
+    """GET `path` below the worker's base URL.
+
+    Raises `RouterError` when the worker cannot be reached or breaks off, TimeoutError after `timeout_s`.
+    """
+    headers = [(b"authorization", b"Bearer " + api_key.encode())] if api_key else []
+    line = RequestLine(b"GET", pool.address.prefix + path.encode("ascii"), b"router-probe")
+    head = request_head(line, pool.name.encode(), headers, 0)
+    async with asyncio.timeout(timeout_s):
+        connection = await pool.connect()
+        collector = _Collector(pool.name, asyncio.get_running_loop().create_future())
+        connection.send(head, b"", collector, is_head=False)
+        try:
+            return await collector.done
+        finally:
+            if not collector.done.done() or collector.done.cancelled():
+                connection.abort()

@@ -1,0 +1,122 @@
+"""Keep-alive connections to one worker, last used first."""
+
+import asyncio
+import ssl
+import time
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from router import errors
+from router.upstream.connection import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a worker listens."""
+
+    host: str
+    port: int
+    tls: bool
+    prefix: bytes
+    """Path prefix of the worker's URL without a trailing slash; put before every target."""
+
+    @property
+    def authority(self) -> str:
+        """`host:port` with IPv6 addresses in brackets."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    @classmethod
+    def parse(cls, url: str) -> "Address":
+        """Read a worker's base URL; raises ValueError saying what is wrong with it."""
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        if parts.scheme not in ("http", "https"):
+            raise ValueError(f"{url!r}: the scheme must be http or https")
+        if not parts.hostname:
+            raise ValueError(f"{url!r}: no host")
+        if parts.query or parts.fragment or parts.username:
+            raise ValueError(f"{url!r}: a worker URL has no query, fragment or credentials")
+        tls = parts.scheme == "https"
+        port = parts.port or (443 if tls else 80)
+        return cls(parts.hostname, port, tls, parts.path.rstrip("/").encode("ascii"))
+
+
+class Pool:
+    """Connections to one worker.
+
+    `idle_s` must stay below the worker's keep-alive time (uvicorn's default is 5 s), or requests meet
+    connections that are being closed.
+    """
+
+    def __init__(
+        self, address: Address, tls: ssl.SSLContext | None, *, connect_s: float, idle_s: float
+    ) -> None:
+        self.address = address
+        self.name = address.authority
+        self._tls = tls if address.tls else None
+        self._connect_s = connect_s
+        self._idle_s = idle_s
+        self._idle: list[Connection] = []
+        self._open: set[Connection] = set()
+
+    def __repr__(self) -> str:
+        busy = len(self._open) - len(self._idle)
+        return f"<Pool {self.name}: {busy} busy, {len(self._idle)} idle>"
+
+    def take(self) -> Connection | None:
+        """An idle connection that is fresh enough to trust, or None."""
+        fresh_after = time.perf_counter() - self._idle_s
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.closing and connection.idle_since > fresh_after:
+                return connection
+            connection.close()
+        return None
+
+    async def connect(self) -> Connection:
+        """Open a connection; raises `RouterError` (retryable) when the worker cannot be reached."""
+        loop = asyncio.get_running_loop()
+        address = self.address
+        try:
+            async with asyncio.timeout(self._connect_s):
+                _, connection = await loop.create_connection(
+                    lambda: Connection(self), address.host, address.port, ssl=self._tls
+                )
+        except TimeoutError:
+            raise errors.connect_failed(
+                self.name, f"no connection within {self._connect_s:g} s"
+            ) from None
+        except (OSError, ssl.SSLError) as error:
+            raise errors.connect_failed(self.name, error.strerror or str(error)) from error
+        if connection.closing:
+            raise errors.connect_failed(self.name, "it closed the connection at once")
+        self._open.add(connection)
+        return connection
+
+    def connection_idle(self, connection: Connection) -> None:
+        """Keep the connection for the next request."""
+        connection.idle_since = time.perf_counter()
+        self._idle.append(connection)
+
+    def connection_closed(self, connection: Connection) -> None:
+        """Forget the connection."""
+        self._open.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+
+    def sweep(self) -> None:
+        """Close connections that have been idle too long (they are the first ones of the list)."""
+        limit = time.perf_counter() - self._idle_s
+        while self._idle and self._idle[0].idle_since <= limit:
+            self._idle.pop(0).close()
+
+    def drop_idle(self) -> None:
+        """Close every idle connection: the worker is gone or may have moved to another address."""
+        while self._idle:
+            self._idle.pop().close()
+
+    def close(self) -> None:
+        """Close everything, busy or not."""
+        for connection in list(self._open):
+            connection.abort()
+        self._idle.clear()
