@@ -6,11 +6,12 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from time import perf_counter
 from types import FrameType
+from typing import Any
 
 import uvicorn
 
@@ -94,13 +95,20 @@ def build(settings: Settings, request_log: RequestLog | None = None) -> App:
 def serve(settings: Settings, sockets: list[socket.socket] | None = None) -> None:
     """Run until SIGTERM or SIGINT; running answers are given `shutdown_timeout_s` to end."""
     app = build(settings)
-    config = _server_config(app)
+    config = server_config(app)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(
             number, _leave_it
         )  # uvicorn re-raises what it was stopped with when it has ended
-    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(run(app, uvicorn.Server(config), sockets))
+    run_loop(run(app, uvicorn.Server(config), sockets))
+
+
+def run_loop(main: Coroutine[Any, Any, None]) -> None:
+    """Run `main` on the fastest event loop there is."""
+    with asyncio.Runner(
+        loop_factory=uvicorn.Config(_no_app, log_config=None).get_loop_factory()
+    ) as runner:
+        runner.run(main)
 
 
 async def run(app: App, server: uvicorn.Server, sockets: list[socket.socket] | None = None) -> None:
@@ -145,7 +153,7 @@ def _tie(fleet: Fleet, index: PredictedIndex, rates: Rates, metrics: Metrics) ->
         rates.forget(worker.id)
 
     def reported(worker: Worker) -> None:
-        index.state_capacity(worker.id, worker.report.kv_tokens)
+        index.state_capacity(worker.id, worker.report.kv_tokens, worker.report.block_tokens)
 
     fleet.on_removed, fleet.on_report = removed, reported
     metrics.workers = _samples(fleet, index)
@@ -177,7 +185,8 @@ def _health(fleet: Fleet, settings: Settings) -> HealthChecker:
     )
 
 
-def _server_config(app: App) -> uvicorn.Config:
+def server_config(app: App) -> uvicorn.Config:
+    """How uvicorn is to run `app`: our connection class takes inference requests out before ASGI."""
     settings = app.settings
     return uvicorn.Config(
         app.asgi,
@@ -213,6 +222,10 @@ def installed_version() -> str:
         return version("prefix-router")
     except PackageNotFoundError:
         return "0+source"
+
+
+async def _no_app(scope: Any, receive: Any, send: Any) -> None:
+    del scope, receive, send
 
 
 def _leave_it(number: int, frame: FrameType | None) -> None:

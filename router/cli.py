@@ -7,6 +7,7 @@ from typing import Any, get_args
 import click
 
 from router import app
+from router.demo.runner import DemoOptions, demo
 from router.settings import ConfigurationError, PolicyName, Settings, load
 from router.telemetry.logs import configure_logging
 
@@ -61,6 +62,39 @@ def serve(config: Path | None, **flags: Any) -> None:
     settings = _load(config, _given(flags))
     configure_logging(json=app.json_logs(settings), level=settings.log_level)
     app.serve(settings)
+
+
+@cli.command("demo")
+@click.option(
+    "--workers",
+    "simulated",
+    type=click.IntRange(1, 16),
+    default=3,
+    show_default=True,
+    help="How many simulated workers to start.",
+)
+@click.option(
+    "--worker",
+    "urls",
+    multiple=True,
+    metavar="URL",
+    help="Use this running worker instead; repeatable.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", default=8080, show_default=True, help="Port to listen on; 0 picks a free one."
+)
+@click.option("--once", is_flag=True, help="End after the table instead of serving on.")
+def run_demo(simulated: int, urls: tuple[str, ...], host: str, port: int, *, once: bool) -> None:
+    """Start simulated workers and a router, and compare prefix routing with round robin.
+
+    Then it serves on, so that you can send requests of your own.
+    """
+    configure_logging(json=False, level="warning")
+    try:
+        app.run_loop(demo(DemoOptions(urls, simulated, host, port, once=once)))
+    except KeyboardInterrupt:
+        click.echo()
 
 
 @cli.command()

@@ -102,8 +102,10 @@ class Reporter:
             learner.prompt_tokens(request, usage.prompt_tokens)
         if usage.cached_tokens is not None:
             learner.cached_tokens(decision, identity, usage.cached_tokens)
-        if usage.completion_tokens:
-            learner.completion_tokens(decision.worker.id, usage.completion_tokens)
+        if usage.prompt_tokens and usage.completion_tokens is not None:
+            learner.answered(
+                decision.worker.id, identity, usage.prompt_tokens, usage.completion_tokens
+            )
         response_id = response_id_in(relay.head) if request.endpoint.name == "responses" else None
         if response_id:
             self._homes.remember(response_id, decision.worker.id)

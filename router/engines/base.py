@@ -12,10 +12,15 @@ ModelCard = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class WorkerReport:
-    """What a worker says of itself. `kv_tokens`: how many tokens its KV cache holds; None: it does not say."""
+    """What a worker says of itself.
+
+    `kv_tokens`: how many tokens its KV cache holds; `block_tokens`: how many one of its blocks; None: it does
+    not say.
+    """
 
     models: Mapping[str, ModelCard] = field(default_factory=dict)
     kv_tokens: int | None = None
+    block_tokens: int | None = None
 
 
 class Engine(Protocol):

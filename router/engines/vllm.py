@@ -35,8 +35,8 @@ class VllmEngine:
                 502, "worker_bad_response", f"/v1/models answered {answer.status}{hint}"
             )
         metrics = await fetch(pool, "/metrics", api_key=self._api_key, timeout_s=self._timeout_s)
-        kv_tokens = kv_tokens_in(metrics.body) if metrics.status == 200 else None
-        return WorkerReport(models_in(answer.body), kv_tokens)
+        size = cache_size_in(metrics.body) if metrics.status == 200 else (None, None)
+        return WorkerReport(models_in(answer.body), *size)
 
 
 def models_in(body: bytes) -> dict[str, ModelCard]:
@@ -50,12 +50,13 @@ def models_in(body: bytes) -> dict[str, ModelCard]:
         ) from error
 
 
-def kv_tokens_in(metrics: bytes) -> int | None:
-    """The KV cache's size in tokens, over all data-parallel ranks; None when the metrics do not tell."""
-    total = 0
+def cache_size_in(metrics: bytes) -> tuple[int | None, int | None]:
+    """(tokens in the KV cache over all data-parallel ranks, tokens of a block); None: not told."""
+    total, block = 0, None
     for match in _CACHE_CONFIG.finditer(metrics):
         labels = dict(_LABEL.findall(match[1]))
         blocks, size = labels.get(b"num_gpu_blocks", b""), labels.get(b"block_size", b"")
         if blocks.isdigit() and size.isdigit():
-            total += (int(blocks) - 1) * int(size)  # one block is vLLM's null block
-    return total or None
+            block = int(size)
+            total += (int(blocks) - 1) * block  # one block is vLLM's null block
+    return total or None, block

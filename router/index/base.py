@@ -15,11 +15,11 @@ class Index(Protocol):
     def lookup(self, identity: Identity) -> Mapping[WorkerId, int]:
         """Leading blocks of the prompt that each worker holds; workers that hold none are left out."""
 
+    def cached_tokens(self, worker: WorkerId, identity: Identity, blocks: int) -> float:
+        """Tokens of the prompt that `worker`, holding its first `blocks` blocks, will not compute again."""
+
     def sent(self, worker: WorkerId, identity: Identity) -> None:
         """`worker` was sent this prompt: it holds all of it from now on."""
 
     def clear(self, worker: WorkerId) -> None:
         """`worker` holds nothing."""
-
-    def blocks(self, worker: WorkerId) -> int:
-        """How many blocks are known of `worker`."""

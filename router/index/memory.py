@@ -10,18 +10,19 @@ from collections.abc import Mapping
 
 from router.ids import BlockKey, WorkerId
 from router.prompt.blocks import covered_bytes
-from router.prompt.identity import Identity
+from router.prompt.identity import Identity, Tail
 
 
 class _Shelf:
     """One worker's blocks, least recently used first, with the tokens each stands for."""
 
-    __slots__ = ("bit", "blocks", "capacity", "tokens", "worker")
+    __slots__ = ("bit", "blocks", "capacity", "tails", "tokens", "worker")
 
     def __init__(self, worker: WorkerId, slot: int, capacity: float) -> None:
         self.worker = worker
         self.bit = 1 << slot
         self.blocks: OrderedDict[BlockKey, float] = OrderedDict()
+        self.tails: dict[BlockKey, Tail] = {}
         self.tokens = 0.0
         self.capacity = capacity
 
@@ -92,6 +93,11 @@ class MemoryIndex:
         shelf = self._shelves.get(worker)
         return shelf.tokens if shelf else 0.0
 
+    def tail(self, worker: WorkerId, key: BlockKey) -> Tail | None:
+        """How the prompt that was last answered with `key` as its last full block ended."""
+        shelf = self._shelves.get(worker)
+        return shelf.tails.get(key) if shelf else None
+
     # -- changes -------------------------------------------------------------------------------
 
     def sent(self, worker: WorkerId, identity: Identity) -> None:
@@ -110,6 +116,12 @@ class MemoryIndex:
                 holders[key] = holders.get(key, 0) | bit
                 self._count += 1
         self._shrink(shelf)
+
+    def end(self, worker: WorkerId, key: BlockKey, tail: Tail) -> None:
+        """Note how a prompt ended behind `key`; forgotten with the block."""
+        shelf = self._shelf(worker)
+        if key in shelf.blocks:
+            shelf.tails[key] = tail
 
     def occupy(self, worker: WorkerId, tokens: float) -> None:
         """`worker` holds `tokens` more that nobody can ask for (an answer's): they push others out."""
@@ -157,6 +169,7 @@ class MemoryIndex:
 
     def _evict(self, shelf: _Shelf) -> None:
         key, tokens = shelf.blocks.popitem(last=False)
+        shelf.tails.pop(key, None)
         shelf.tokens = shelf.tokens - tokens if shelf.blocks else 0.0
         self._count -= 1
         left = self._holders.get(key, 0) & ~shelf.bit

@@ -29,6 +29,7 @@ class PredictedIndex:
         self._default = float(default_kv_tokens)
         self._stated: dict[WorkerId, float] = {}
         self._learned: dict[WorkerId, float] = {}
+        self._block_tokens: dict[WorkerId, int] = {}
 
     def lookup(self, identity: Identity) -> Mapping[WorkerId, int]:
         """Leading blocks held, per worker."""
@@ -38,10 +39,27 @@ class PredictedIndex:
         """The prompt is on its way to `worker`: the next one like it can count on that."""
         self._memory.sent(worker, identity)
 
-    def answered(self, worker: WorkerId, completion_tokens: int) -> None:
-        """The answer's tokens take room in the cache too."""
-        if completion_tokens > 0:
-            self._memory.occupy(worker, completion_tokens)
+    def cached_tokens(self, worker: WorkerId, identity: Identity, blocks: int) -> float:
+        """How much of the prompt `worker` has cached, given that it holds the first `blocks` blocks.
+
+        Engines share whole blocks of their own and always compute the last token.
+        """
+        if not blocks:
+            return 0.0
+        tail = self._memory.tail(worker, identity.keys[blocks - 1])
+        resumed = identity.resumed_tokens(blocks, tail) if tail else None
+        shared = identity.shared_tokens(blocks) if resumed is None else float(resumed)
+        block = self._block_tokens.get(worker, 1)
+        return max(0.0, (shared - 1) // block * block)
+
+    def answered(
+        self, worker: WorkerId, identity: Identity, prompt_tokens: int, answer_tokens: int
+    ) -> None:
+        """The answer's tokens take room in the cache too, and its next turn will find them there."""
+        if answer_tokens > 0:
+            self._memory.occupy(worker, answer_tokens)
+        if identity.keys:
+            self._memory.end(worker, identity.keys[-1], identity.tail(prompt_tokens, answer_tokens))
 
     def audit(self, worker: WorkerId, identity: Identity, predicted: float, actual: int) -> None:
         """Compare what was predicted as cached with what the worker found; both in tokens."""
@@ -61,8 +79,11 @@ class PredictedIndex:
         else:
             self._learn(worker, self._capacity(worker) * _GROW)
 
-    def state_capacity(self, worker: WorkerId, kv_tokens: int | None) -> None:
-        """What the worker says that its cache holds; None: nothing."""
+    def state_capacity(
+        self, worker: WorkerId, kv_tokens: int | None, block_tokens: int | None
+    ) -> None:
+        """What the worker says of its cache, in tokens: what it holds, and the size of a block; None: nothing."""
+        self._block_tokens[worker] = block_tokens or 1
         self._stated[worker] = float(kv_tokens or self._default)
         self._learned.pop(worker, None)
         self._memory.set_capacity(worker, self._stated[worker])
@@ -80,6 +101,7 @@ class PredictedIndex:
         self._memory.remove(worker)
         self._stated.pop(worker, None)
         self._learned.pop(worker, None)
+        self._block_tokens.pop(worker, None)
 
     def _capacity(self, worker: WorkerId) -> float:
         return self._learned.get(worker, self._stated.get(worker, self._default))

@@ -30,9 +30,9 @@ _SMALL_ENDS = tuple(end for _, end in _SMALL)
 _SMALL_END = _SMALL_ENDS[-1]
 
 
-def chain_seed(*parts: bytes) -> BlockKey:
+def chain_seed(*parts: bytes, start: BlockKey = 0) -> BlockKey:
     """Where a chain starts: everything that separates caches (model, LoRA, salt, template arguments)."""
-    seed = 0
+    seed = start
     for part in parts:
         seed = xxhash.xxh3_64_intdigest(part, seed)
     return seed

@@ -11,8 +11,21 @@ _INLINE_DATA = re.compile(rb";base64,[A-Za-z0-9+/=_-]*")
 _MEDIA_TOKENS = 1000.0
 """What an inline image or clip is taken to cost; its base64 text says nothing about that."""
 
+_NEXT_MESSAGE_BYTES = 64
+"""Where a next message names its role, if it does so first."""
+
 TOKENS_PER_BYTE = 0.25
 """Before a model's first answer tells better: four characters of English a token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """How an answered prompt ended behind its last full block, and the tokens that the engine counted."""
+
+    size: int
+    digest: BlockKey
+    prompt_tokens: int
+    answer_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +35,7 @@ class Identity:
     `tokens` is the prompt's estimated length; `tokens_per_byte` turns text positions into tokens.
     """
 
+    prompt: bytes
     keys: list[BlockKey]
     tokens: float
     tokens_per_byte: float
@@ -29,6 +43,34 @@ class Identity:
     def covered_tokens(self, blocks: int) -> float:
         """Tokens in the first `blocks` blocks."""
         return min(self.tokens, covered_bytes(blocks) * self.tokens_per_byte)
+
+    def shared_tokens(self, blocks: int) -> float:
+        """Tokens that are likely shared when the first `blocks` blocks are and the next one is not: half of it."""
+        here = covered_bytes(blocks)
+        there = min(len(self.prompt), covered_bytes(blocks + 1))
+        return min(self.tokens, (here + there) / 2 * self.tokens_per_byte)
+
+    def tail(self, prompt_tokens: int, answer_tokens: int) -> Tail:
+        """This prompt's end, now that it is answered. It must have a full block."""
+        start = covered_bytes(len(self.keys))
+        return Tail(
+            len(self.prompt) - start,
+            chain_seed(self.prompt[start:], start=self.keys[-1]),
+            prompt_tokens,
+            answer_tokens,
+        )
+
+    def resumed_tokens(self, blocks: int, tail: Tail) -> int | None:
+        """Tokens known to be shared when this prompt goes on where an answered one ended; else None.
+
+        A conversation's next turn brings the answer along: then its tokens are shared too.
+        """
+        start = covered_bytes(blocks)
+        end = start + tail.size
+        if chain_seed(self.prompt[start:end], start=self.keys[blocks - 1]) != tail.digest:
+            return None
+        answered = b'"assistant"' in self.prompt[end : end + _NEXT_MESSAGE_BYTES]
+        return tail.prompt_tokens + (tail.answer_tokens if answered else 0)
 
 
 class TextIdentity:
@@ -46,7 +88,7 @@ class TextIdentity:
         tokens = len(prompt) * rate
         if tokens > _MEDIA_TOKENS and b";base64," in prompt:
             tokens, rate = _with_media(prompt, rate)
-        return Identity(keys, tokens, rate)
+        return Identity(prompt, keys, tokens, rate)
 
     def learn(self, request: Request, prompt_tokens: int) -> None:
         """An answer said how long the prompt really was."""

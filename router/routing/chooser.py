@@ -49,7 +49,7 @@ class Chooser:
         self, choice: Choice, identity: Identity, overlaps: Lookup, now: float
     ) -> Decision:
         worker = choice.worker
-        cached = identity.covered_tokens(overlaps.get(worker.id, 0))
+        cached = self._index.cached_tokens(worker.id, identity, overlaps.get(worker.id, 0))
         own = prefill_seconds(identity.tokens, cached)
         waiting = worker.load.pending_seconds(now)
         return Decision(
@@ -57,7 +57,7 @@ class Chooser:
             policy=self.name,
             reason=choice.reason,
             cached_tokens=cached,
-            uncached_tokens=identity.tokens - cached,
+            uncached_tokens=max(1.0, identity.tokens - cached),
             prefill_s=own,
             waiting_s=waiting,
             ttft_s=(own + waiting + STEP_SECONDS) * self._rates.scale(worker.id),

@@ -37,6 +37,8 @@ class Learner:
         counts["actual", "all"] += actual
         self._index.audit(decision.worker.id, identity, decision.cached_tokens, actual)
 
-    def completion_tokens(self, worker: WorkerId, tokens: int) -> None:
-        """The answer said how much was generated."""
-        self._index.answered(worker, tokens)
+    def answered(
+        self, worker: WorkerId, identity: Identity, prompt_tokens: int, answer_tokens: int
+    ) -> None:
+        """The answer said how long it and the prompt are."""
+        self._index.answered(worker, identity, prompt_tokens, answer_tokens)

@@ -8,7 +8,7 @@ import logging
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import IO
+from typing import Any, Protocol
 
 import msgspec
 
@@ -53,10 +53,20 @@ def as_text(line: RequestLine) -> bytes:
     ).encode()
 
 
+class BinarySink(Protocol):
+    """Where lines go: standard output's buffer, a file."""
+
+    def write(self, data: Any, /) -> Any:
+        """Take the lines."""
+
+    def flush(self) -> Any:
+        """Let them be seen."""
+
+
 class RequestLog:
     """Collects request lines; `flush` writes what has come together (the owner calls it every so often)."""
 
-    def __init__(self, stream: IO[bytes], *, json: bool, limit: int = 2000) -> None:
+    def __init__(self, stream: BinarySink, *, json: bool, limit: int = 2000) -> None:
         self._stream = stream
         self._encode: Callable[[RequestLine], bytes] = _json_line if json else as_text
         self._lines: list[bytes] = []

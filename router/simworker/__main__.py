@@ -1,0 +1,66 @@
+"""`python -m router.simworker`: start one simulated worker."""
+
+import click
+
+from router.simworker.config import WorkerConfig
+from router.simworker.server import run
+
+
+@click.command(context_settings={"show_default": True})
+@click.option("--host", default="127.0.0.1", help="Address to listen on.")
+@click.option("--port", default=8001, help="Port to listen on.")
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    default=("sim-model",),
+    help="Name to serve; further ones are its adapters.",
+)
+@click.option(
+    "--kv-tokens",
+    default=65536,
+    help="Tokens that the KV cache holds; also caps the context length.",
+)
+@click.option("--block-size", default=16, help="Tokens in a cache block.")
+@click.option("--prefill-tokens-per-s", default=4000.0, help="Prompt tokens computed per second.")
+@click.option("--itl-ms", default=10.0, help="Milliseconds of a step that only decodes.")
+@click.option("--max-num-seqs", default=64, help="Sequences in a batch.")
+@click.option("--max-num-batched-tokens", default=8192, help="Tokens in a step.")
+@click.option(
+    "--max-num-queued-reqs",
+    default=0,
+    help="Waiting requests beyond which 503 is answered; 0 = any.",
+)
+@click.option(
+    "--max-model-len", default=131072, help="Longest prompt and answer together, in tokens."
+)
+@click.option(
+    "--kv-events-port",
+    default=0,
+    help="Publish cache events here (replay on the next port); 0 = do not.",
+)
+@click.option("--api-key", default=None, help="Key that requests to /v1 must bear.")
+@click.option(
+    "--time-scale",
+    default=1.0,
+    help="Multiplies every simulated duration; 0.1 is ten times faster.",
+)
+@click.option(
+    "--shutdown-timeout", default=0.0, help="Seconds that answers may go on after SIGTERM."
+)
+@click.option("--log-level", default="warning", help="uvicorn's log level.")
+def main(
+    *,
+    itl_ms: float,
+    models: tuple[str, ...],
+    shutdown_timeout: float,
+    log_level: str,
+    **options: object,
+) -> None:
+    """Serve a simulated vLLM worker: real HTTP and a model of the engine, no GPU."""
+    config = WorkerConfig(models=models, itl_s=itl_ms / 1000, **options)  # type: ignore[arg-type]
+    run(config, drain_s=shutdown_timeout, log_level=log_level)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""Routes about the worker itself: models, health, metrics, control."""
+
+from typing import Any
+from urllib.parse import parse_qs
+
+from router.simworker.config import VLLM_VERSION
+from router.simworker.fields import adapter_path, new_id
+from router.simworker.http import Reply, Request
+from router.simworker.metrics import CONTENT_TYPE, exposition
+from router.simworker.publisher import BUFFER_STEPS, HIGH_WATER_MARK, endpoint, replay_endpoint
+from router.simworker.worker import Worker
+
+
+async def models(worker: Worker, _request: Request, reply: Reply) -> None:
+    """GET /v1/models."""
+    cards = [_card(worker, model) for model in worker.config.models]
+    await reply.json({"object": "list", "data": cards})
+
+
+def _card(worker: Worker, model: str) -> dict[str, Any]:
+    base = worker.config.models[0]
+    permission = {
+        "id": f"modelperm-{new_id()}",
+        "object": "model_permission",
+        "created": worker.started_at,
+        "allow_create_engine": False,
+        "allow_sampling": True,
+        "allow_logprobs": True,
+        "allow_search_indices": False,
+        "allow_view": True,
+        "allow_fine_tuning": False,
+        "organization": "*",
+        "group": None,
+        "is_blocking": False,
+    }
+    return {
+        "id": model,
+        "object": "model",
+        "created": worker.started_at,
+        "owned_by": "vllm",
+        "root": adapter_path(model),
+        "parent": None if model == base else base,
+        "max_model_len": worker.config.context_limit if model == base else None,
+        "permission": [permission],
+    }
+
+
+async def health(_worker: Worker, _request: Request, reply: Reply) -> None:
+    """GET /health, /ping: 200 without a body."""
+    await reply.text(b"", content_type=None)
+
+
+async def version(_worker: Worker, _request: Request, reply: Reply) -> None:
+    """GET /version."""
+    await reply.json({"version": VLLM_VERSION})
+
+
+async def load(worker: Worker, _request: Request, reply: Reply) -> None:
+    """GET /load: requests in the engine (vLLM reports this if it is told to track it)."""
+    scheduler = worker.engine.scheduler
+    await reply.json({"server_load": len(scheduler.running) + len(scheduler.waiting)})
+
+
+async def metrics(worker: Worker, _request: Request, reply: Reply) -> None:
+    """GET /metrics."""
+    await reply.text(exposition(worker.config, worker.engine), content_type=CONTENT_TYPE)
+
+
+async def kv_event_sources(worker: Worker, _request: Request, reply: Reply) -> None:
+    """GET /kv_event_sources: where cache events are published, by data parallel rank."""
+    config = worker.config
+    if not config.kv_events_port:
+        await reply.json({})
+        return
+    source = {
+        "enable_kv_cache_events": True,
+        "publisher": "zmq",
+        "endpoint": endpoint(config),
+        "replay_endpoint": replay_endpoint(config),
+        "buffer_steps": BUFFER_STEPS,
+        "hwm": HIGH_WATER_MARK,
+        "max_queue_size": HIGH_WATER_MARK,
+        "topic": config.events_topic,
+    }
+    await reply.json({"0": source})
+
+
+async def reset_prefix_cache(worker: Worker, _request: Request, reply: Reply) -> None:
+    """POST /reset_prefix_cache: refused while requests use blocks."""
+    await reply.json({"success": worker.engine.pool.clear()})
+
+
+async def is_sleeping(worker: Worker, _request: Request, reply: Reply) -> None:
+    """GET /is_sleeping."""
+    await reply.json({"is_sleeping": worker.engine.sleep_level is not None})
+
+
+async def is_paused(worker: Worker, _request: Request, reply: Reply) -> None:
+    """GET /is_paused."""
+    await reply.json({"is_paused": worker.engine.paused and worker.engine.sleep_level is None})
+
+
+async def sleep(worker: Worker, request: Request, reply: Reply) -> None:
+    """POST /sleep?level=1: requests wait until /wake_up."""
+    level = int(parse_qs(request.query.decode("latin-1")).get("level", ["1"])[0] == "2") + 1
+    worker.engine.pause(level)
+    await reply.json({"status": "sleeping", "level": level})
+
+
+async def wake_up(worker: Worker, _request: Request, reply: Reply) -> None:
+    """POST /wake_up."""
+    worker.engine.resume()
+    await reply.json({"status": "awake", "tags": None})
+
+
+async def pause(worker: Worker, _request: Request, reply: Reply) -> None:
+    """POST /pause: requests wait until /resume."""
+    worker.engine.pause()
+    await reply.json({"status": "paused"})
+
+
+async def resume(worker: Worker, _request: Request, reply: Reply) -> None:
+    """POST /resume."""
+    worker.engine.resume()
+    await reply.json({"status": "resumed"})

@@ -1,0 +1,150 @@
+"""A toy tokenizer without a vocabulary file, and a ChatML-like template.
+
+Text is cut from left to right into runs of up to four ASCII characters, so that a prefix of a text has
+a prefix of its tokens (but for its last token, or a marker that the cut splits). A token's id is its
+bytes read as a number: decoding needs no table, and what the worker generates encodes to the same ids
+when the client sends it back in the next turn.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import xxhash
+
+VOCAB_SIZE = 1 << 31
+SPECIAL = {"<|endoftext|>": 0x81, "<|im_start|>": 0x82, "<|im_end|>": 0x83}
+_SPECIAL_TEXT = {number: text for text, number in SPECIAL.items()}
+# ASCII bytes are below 0x80, so a low byte of 0x80 marks an id that holds a code point instead.
+_CODE_POINT = 0x80
+_PIECE = re.compile(
+    r"<\|endoftext\|>|<\|im_start\|>|<\|im_end\|>|[\x01-\x09\x0b-;=-\x7f]{1,4}|(?s:.)"
+)
+_OPENINGS = ("This", "That", "Here", "Some", "Each", "When", "Most", "Such")
+_WORDS = tuple(
+    " " + word
+    for word in [
+        "the",
+        "and",
+        "for",
+        "can",
+        "one",
+        "two",
+        "set",
+        "new",
+        "run",
+        "key",
+        "map",
+        "log",
+        "old",
+        "red",
+        "big",
+        "sun",
+        "day",
+        "way",
+        "car",
+        "sea",
+        "sky",
+        "air",
+        "ice",
+        "oak",
+        "elm",
+        "fox",
+        "cat",
+        "dog",
+        "owl",
+        "bee",
+        "ant",
+        "hen",
+        "cow",
+        "pig",
+        "ram",
+        "bay",
+        "box",
+        "cup",
+        "jar",
+        "pen",
+    ]
+)
+
+
+def encode(text: str) -> list[int]:
+    """Token ids of a text; marker strings such as `<|im_end|>` are one token."""
+    return [_piece_id(piece) for piece in _PIECE.findall(text)]
+
+
+def _piece_id(piece: str) -> int:
+    if piece.isascii():
+        special = SPECIAL.get(piece) if len(piece) > 4 else None
+        if special is not None:
+            return special
+        if piece != "\0":
+            return int.from_bytes(piece.encode(), "big")
+    return ord(piece) << 8 | _CODE_POINT
+
+
+def decode(tokens: Sequence[int]) -> str:
+    """Text of token ids; ids that no text has become U+FFFD."""
+    return "".join(map(token_text, tokens))
+
+
+def token_text(token: int) -> str:
+    """Text of one token id."""
+    if token in _SPECIAL_TEXT:
+        return _SPECIAL_TEXT[token]
+    if token & 0xFF == _CODE_POINT:
+        return _character(token >> 8)
+    return token.to_bytes(4, "big").lstrip(b"\0").decode("ascii", "replace")
+
+
+def _character(code_point: int) -> str:
+    surrogate = 0xD800 <= code_point <= 0xDFFF
+    return "\ufffd" if surrogate or code_point > 0x10FFFF else chr(code_point)
+
+
+def render_chat(messages: Sequence[dict[str, Any]], tools: Sequence[Any] = ()) -> str:
+    """The prompt of a conversation, ending where the assistant's answer begins."""
+    parts = []
+    if tools:
+        parts.append(f"<|im_start|>tools\n{msgspec.json.encode(tools).decode()}<|im_end|>\n")
+    parts += [
+        f"<|im_start|>{message.get('role', 'user')}\n{message_text(message)}<|im_end|>\n"
+        for message in messages
+    ]
+    parts.append("<|im_start|>assistant\n")
+    return "".join(parts)
+
+
+def message_text(message: dict[str, Any]) -> str:
+    """Content of a message as the template sees it: its text parts and its tool calls."""
+    content = message.get("content")
+    text = content if isinstance(content, str) else "".join(map(part_text, content or ()))
+    if calls := message.get("tool_calls"):
+        text += msgspec.json.encode(calls).decode()
+    return text
+
+
+def part_text(part: Any) -> str:
+    """Text of one content part; parts other than text are rendered as their JSON."""
+    if isinstance(part, str):
+        return part
+    text = part.get("text") if isinstance(part, dict) else None
+    return text if isinstance(text, str) else msgspec.json.encode(part).decode()
+
+
+def seed_of(prompt: Sequence[int], model: str, index: int) -> int:
+    """The number from which the answer to a prompt follows."""
+    return xxhash.xxh64_intdigest(msgspec.json.encode((prompt, model, index)))
+
+
+def generated_token(seed: int, position: int) -> int:
+    """Token at a position of the answer: a four-letter piece, always the same for a seed."""
+    pick = xxhash.xxh32_intdigest(position.to_bytes(8, "big"), seed & 0xFFFFFFFF)
+    pieces = _WORDS if position else _OPENINGS
+    return int.from_bytes(pieces[pick % len(pieces)].encode(), "big")
+
+
+def natural_length(seed: int) -> int:
+    """Tokens after which an answer ends by itself when no limit is asked for."""
+    return 64 + seed % 128
