@@ -17,8 +17,8 @@ import uvicorn
 
 from router.edge.admin import admin_app
 from router.edge.asgi import AsgiRouter
-from router.edge.exchange import EdgeServices
-from router.edge.protocol import protocol_factory
+from router.edge.exchange import EdgeServices, RequestIds, Routes
+from router.edge.protocol import RouterProtocol, protocol_factory
 from router.engines.vllm import VllmEngine
 from router.fleet.fleet import Fleet
 from router.fleet.health import HealthChecker
@@ -53,6 +53,7 @@ class App:
     fleet: Fleet
     health: HealthChecker
     gateway: Gateway
+    reporter: Reporter
     metrics: Metrics
     request_log: RequestLog
     services: EdgeServices
@@ -78,13 +79,16 @@ def build(settings: Settings, request_log: RequestLog | None = None) -> App:
     reporter = Reporter(fleet, Learner(index, identities, rates, metrics), homes, metrics, log)
     gateway = Gateway(fleet, identities, index, chooser, homes, reporter)
     _tie(fleet, index, rates, metrics)
+    metrics.settle = reporter.settle
     fleet.set_workers(settings.workers)
-    services = EdgeServices(gateway, EndpointTable(settings.allow_paths), settings.body_limit)
+    routes = Routes(EndpointTable(settings.allow_paths))
+    services = EdgeServices(gateway, routes, RequestIds(), settings.body_limit)
     return App(
         settings=settings,
         fleet=fleet,
         health=_health(fleet, settings),
         gateway=gateway,
+        reporter=reporter,
         metrics=metrics,
         request_log=log,
         services=services,
@@ -116,7 +120,7 @@ async def run(app: App, server: uvicorn.Server, sockets: list[socket.socket] | N
     async with asyncio.TaskGroup() as group:
         background = [
             group.create_task(app.health.run(), name="health"),
-            group.create_task(_housekeeping(app), name="housekeeping"),
+            group.create_task(_housekeeping(app, server), name="housekeeping"),
         ]
         try:
             await _first_probe(app)
@@ -125,6 +129,7 @@ async def run(app: App, server: uvicorn.Server, sockets: list[socket.socket] | N
             for task in background:
                 task.cancel()
             app.fleet.close()
+            app.reporter.settle()
             app.request_log.flush()
 
 
@@ -138,11 +143,16 @@ async def _first_probe(app: App) -> None:
         waited += 0.05
 
 
-async def _housekeeping(app: App) -> None:
+async def _housekeeping(app: App, server: uvicorn.Server) -> None:
     while True:
         await asyncio.sleep(_HOUSEKEEPING_S)
+        app.reporter.settle()
         app.request_log.flush()
         app.fleet.sweep()
+        now = perf_counter()
+        for connection in list(server.server_state.connections):
+            if isinstance(connection, RouterProtocol):
+                connection.close_if_idle(now)
 
 
 def _tie(fleet: Fleet, index: PredictedIndex, rates: Rates, metrics: Metrics) -> None:

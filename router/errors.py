@@ -52,6 +52,25 @@ def no_worker(detail: str) -> RouterError:
     return RouterError(503, "no_worker_available", detail, retry_after_s=1)
 
 
+INTERNAL_ERROR = RouterError(500, "internal_error", "The router failed; its log has the details.")
+
+
+SHUTTING_DOWN = RouterError(
+    503, "router_shutting_down", "The router is shutting down.", retry_after_s=1
+)
+
+
+def unknown_worker(worker: str) -> RouterError:
+    """The request is pinned to a worker that is not there."""
+    return RouterError(
+        400,
+        "unknown_worker",
+        f"There is no worker {worker!r}; GET /workers lists them.",
+        source=Source.CLIENT,
+        param="x-router-worker",
+    )
+
+
 def body_too_large(limit: int) -> RouterError:
     """The request's body is over the configured limit."""
     return RouterError(

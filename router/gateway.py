@@ -1,30 +1,35 @@
-"""A request's path, in one line: identify → candidates → look up → choose → lease → send → relay → learn.
+"""A request's path: identify → candidates → look up → choose → lease → send → relay → learn.
 
-Knows no sockets and no server: the edge hands in a whole request and takes the answer's pieces.
+Knows no sockets and no server: the edge hands in a whole request and takes the answer's pieces. Nothing on
+the way waits, unless a connection has to be opened: so a request costs no task. What happens later is told
+by the worker's connection.
 """
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from time import perf_counter
 
-from router.errors import RouterError, Source
+from router.errors import INTERNAL_ERROR, RouterError, unknown_worker
 from router.fleet.fleet import Fleet
 from router.fleet.lease import Lease
 from router.fleet.load import PendingPrefill
 from router.fleet.worker import Worker
-from router.ids import Headers
 from router.index.predicted import PredictedIndex
+from router.journey import Journey
 from router.prompt.endpoints import stored_response_id
-from router.prompt.identity import Identity, TextIdentity
-from router.prompt.request import Request
+from router.prompt.identity import TextIdentity
+from router.prompt.request import Incoming, Request
 from router.proxy.downstream import Downstream
 from router.proxy.relay import Relay
 from router.proxy.retry import NO_REFUSALS, REFUSALS, UNREACHABLE, Step, after_failure
-from router.report import Record, Reporter
+from router.report import Reporter
 from router.routing.affinity import ResponseHomes
 from router.routing.chooser import Chooser
-from router.routing.policy import Decision
+from router.upstream.connection import Connection
 from router.upstream.headers import RequestLine, request_head
+
+logger = logging.getLogger(__name__)
 
 
 class Gateway:
@@ -45,123 +50,155 @@ class Gateway:
         self._chooser = chooser
         self._homes = homes
         self._reporter = reporter
+        self._connecting: set[asyncio.Task[None]] = set()
 
-    async def serve(self, record: Record, client: Downstream) -> None:
-        """Answer one request; every failure is told to the client. Cancelled when the client leaves."""
+    def begin(self, incoming: Incoming, request_id: bytes, client: Downstream) -> Journey:
+        """Set out to answer a request; every failure is told to the client."""
+        journey = Journey(incoming, request_id, client)
         try:
-            request = record.request = Request(record.incoming)
-            candidates = self._candidates(request)
-            identity = record.identity = self._identities.identify(request)
-            await self._route(record, client, request, identity, candidates)
+            request = journey.request = Request(incoming)
+            journey.model = request.model
+            journey.candidates = self._candidates(request)
+            journey.identity = self._identities.identify(request)
+            journey.overlaps = self._chooser.look_up(journey.identity)
         except RouterError as error:
-            record.error = error
-            client.fail(error)
-        except asyncio.CancelledError:
-            record.cancelled = True
-            raise
-        finally:
-            self._reporter.conclude(record)
+            self._give_up(journey, error)
+        else:
+            self._attempt(journey)
+        return journey
 
-    def refuse(self, record: Record, client: Downstream, error: RouterError) -> None:
-        """Answer a request that is not even read to its end."""
-        record.error = error
-        client.fail(error)
-        self._reporter.conclude(record)
-
-    async def _route(
-        self,
-        record: Record,
-        client: Downstream,
-        request: Request,
-        identity: Identity,
-        candidates: Sequence[Worker],
+    def refuse(
+        self, incoming: Incoming, request_id: bytes, client: Downstream, error: RouterError
     ) -> None:
-        """Try candidates, best first, for as long as nobody can have started."""
-        overlaps = self._chooser.look_up(identity)
-        fresh = False
-        while True:
-            decision = self._chooser.choose(request, identity, candidates, overlaps)
-            others = [worker for worker in candidates if worker is not decision.worker]
-            refusals = REFUSALS if others else NO_REFUSALS
-            try:
-                relay = await self._attempt(record, client, decision, refusals, fresh=fresh)
-                if not relay.refused:
-                    return
-                reason = "refused"
-            except RouterError as error:
-                step = after_failure(error, client.started, reconnected=fresh, others=bool(others))
-                if error.code == UNREACHABLE:
-                    self._fleet.mark_down(decision.worker, error.message)
-                if step is Step.GIVE_UP:
-                    raise
-                reason = step.value
-            self._reporter.retried(reason)
-            fresh = reason == Step.RECONNECT.value
-            candidates = candidates if fresh else others
+        """Answer a request that is not even read to its end."""
+        self._give_up(Journey(incoming, request_id, client), error)
 
-    async def _attempt(
-        self,
-        record: Record,
-        client: Downstream,
-        decision: Decision,
-        refusals: frozenset[int],
-        *,
-        fresh: bool,
-    ) -> Relay:
-        """Send to one worker and relay what it answers. Raises `RouterError` when the answer breaks off."""
-        incoming, worker = record.incoming, decision.worker
-        assert record.request is not None
-        assert record.identity is not None
-        record.decision = decision
-        record.attempts += 1
-        prefill = PendingPrefill(
-            decision.prefill_s, decision.uncached_tokens, streams=record.request.stream
+    def cancel(self, journey: Journey) -> None:
+        """The client left: the worker's connection is closed, which ends its work."""
+        if not journey.over:
+            journey.cancelled = True
+            self._conclude(journey)
+
+    # -- an attempt: choose, lease, send -------------------------------------------------------
+
+    def _attempt(self, journey: Journey) -> None:
+        try:
+            self._try_worker(journey)
+        except Exception:  # a defect of ours is an error for the client, not silence
+            logger.exception("request %r failed", journey.request_id)
+            self._give_up(journey, INTERNAL_ERROR)
+
+    def _try_worker(self, journey: Journey) -> None:
+        decision = journey.decision = self._chooser.choose(
+            journey.request, journey.identity, journey.candidates, journey.overlaps
         )
-        with Lease(worker, prefill) as lease:
-            itl = self._reporter.series(record).itl
-            added: Headers = [
-                (b"x-request-id", record.request_id.encode("latin-1")),
-                (b"x-router-worker", worker.id.encode("ascii")),
-            ]
-            relay = record.relay = Relay(client, added, refusals, itl, lease.first_token)
-            connection = None if fresh else worker.pool.take()
-            if connection is None:
-                connection = await worker.pool.connect()
-            line = RequestLine(
-                incoming.method, worker.pool.address.prefix + incoming.target, added[0][1]
-            )
-            head = request_head(line, worker.authority, incoming.headers, len(incoming.body))
-            self._index.sent(worker.id, record.identity)
-            client.feed_from(connection)
-            record.sent_at = perf_counter()
-            connection.send(head, incoming.body, relay, is_head=incoming.method == b"HEAD")
-            try:
-                await relay.done
-            finally:
-                client.feed_from(None)
-                if not relay.ended:
-                    connection.abort()
-        if relay.error is not None:
-            raise relay.error
-        return relay
+        worker = decision.worker
+        prefill = PendingPrefill(
+            decision.prefill_s, decision.uncached_tokens, streams=journey.request.stream
+        )
+        journey.lease = Lease(worker, prefill)
+        journey.attempts += 1
+        connection = None if journey.fresh else worker.pool.take()
+        if connection is not None:
+            self._send(journey, connection)
+        else:
+            task = asyncio.get_running_loop().create_task(self._connect_and_send(journey, worker))
+            journey.connecting = task
+            self._connecting.add(task)
+            task.add_done_callback(self._connecting.discard)
+
+    async def _connect_and_send(self, journey: Journey, worker: Worker) -> None:
+        try:
+            connection = await worker.pool.connect()
+        except RouterError as error:
+            journey.connecting = None
+            self._failed(journey, error)
+        else:
+            journey.connecting = None
+            self._send(journey, connection)
+
+    def _send(self, journey: Journey, connection: Connection) -> None:
+        incoming, worker, client = journey.incoming, journey.decision.worker, journey.client
+        relay = journey.relay = Relay(
+            client,
+            [(b"x-request-id", journey.request_id), (b"x-router-worker", worker.wire_id)],
+            REFUSALS if len(journey.candidates) > 1 else NO_REFUSALS,
+            self._reporter.series(journey).itl,
+            journey.lease.first_token,
+            lambda error: self._ended(journey, error),
+        )
+        line = RequestLine(
+            incoming.method, worker.pool.address.prefix + incoming.target, journey.request_id
+        )
+        head = request_head(line, worker.authority, incoming.headers, len(incoming.body))
+        self._index.sent(worker.id, journey.identity)
+        client.feed_from(connection)
+        journey.connection = connection
+        journey.sent_at = perf_counter()
+        connection.send(head, incoming.body, relay, is_head=incoming.method == b"HEAD")
+
+    # -- what comes of it ----------------------------------------------------------------------
+
+    def _ended(self, journey: Journey, error: RouterError | None) -> None:
+        """The worker's answer is whole, refused, or lost."""
+        journey.connection = None
+        if error is not None:
+            self._failed(journey, error)
+        elif journey.relay is not None and journey.relay.refused:
+            self._retry(journey, Step.NEXT_WORKER, "refused")
+        else:
+            self._conclude(journey)
+
+    def _failed(self, journey: Journey, error: RouterError) -> None:
+        """Try again for as long as nobody can have started."""
+        step = after_failure(
+            error,
+            journey.client.started,
+            reconnected=journey.fresh,
+            others=len(journey.candidates) > 1,
+        )
+        if error.code == UNREACHABLE:
+            self._fleet.mark_down(journey.decision.worker, error.message)
+        if step is Step.GIVE_UP:
+            self._give_up(journey, error)
+        else:
+            self._retry(journey, step, step.value)
+
+    def _retry(self, journey: Journey, step: Step, reason: str) -> None:
+        self._reporter.retried(reason)
+        journey.release()
+        journey.fresh = step is Step.RECONNECT
+        if not journey.fresh:
+            tried = journey.decision.worker
+            journey.candidates = [other for other in journey.candidates if other is not tried]
+        self._attempt(journey)
+
+    def _give_up(self, journey: Journey, error: RouterError) -> None:
+        journey.error = error
+        in_band = journey.relay is not None and journey.relay.is_stream
+        journey.client.fail(error, in_band=in_band)
+        self._conclude(journey)
+
+    def _conclude(self, journey: Journey) -> None:
+        journey.end()
+        self._reporter.conclude(journey)
+
+    # ------------------------------------------------------------------------------------------
 
     def _candidates(self, request: Request) -> Sequence[Worker]:
         """Who may serve the request: the worker it is pinned to, the one that stores what it refers to, or all
         that serve its model.
         """
-        pinned = request.incoming.header(b"x-router-worker")
+        pinned = request.incoming.by_name.get(b"x-router-worker")
         if pinned is not None:
             worker = self._fleet.get(pinned.decode("latin-1"))
             if worker is None:
-                raise RouterError(
-                    400,
-                    "unknown_worker",
-                    f"There is no worker {pinned.decode('latin-1')!r}; GET /workers lists them.",
-                    source=Source.CLIENT,
-                )
+                raise unknown_worker(pinned.decode("latin-1"))
             return (worker,)
         candidates = self._fleet.candidates(request.model)
-        home = self._homes.find(
-            request.previous_response_id or stored_response_id(request.incoming.path)
-        )
-        return [worker for worker in candidates if worker.id == home] or candidates
+        if request.endpoint.stores:
+            home = self._homes.find(
+                request.previous_response_id or stored_response_id(request.incoming.path)
+            )
+            return [worker for worker in candidates if worker.id == home] or candidates
+        return candidates

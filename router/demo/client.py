@@ -89,7 +89,7 @@ class ChatClient:
 
     def close(self) -> None:
         """Close its connections."""
-        self._pool.close()
+        self._pool.drop_idle()
 
 
 def _answer_in(stream: bytes) -> str:

@@ -4,9 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from router.edge.exchange import EdgeServices, Exchange, Target
+from router.edge.exchange import EdgeServices, Exchange, Route
 from router.ids import Headers
-from router.prompt.endpoints import Endpoint
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -26,31 +25,25 @@ class AsgiRouter:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection scope."""
-        endpoint = None
-        if scope["type"] == "http":
-            target = Target.parse(_url(scope))
-            endpoint = self._services.endpoints.resolve(target.path)
-            if endpoint is not None:
-                await self._serve(scope, receive, send, endpoint, target)
-        if endpoint is None:
+        route = self._services.routes.find(_url(scope)) if scope["type"] == "http" else None
+        if route is None:
             await self._rest(scope, receive, send)
+        else:
+            await self._serve(scope, receive, send, route)
 
-    async def _serve(
-        self, scope: Scope, receive: Receive, send: Send, endpoint: Endpoint, target: Target
-    ) -> None:
-        exchange = AsgiExchange(self._services, endpoint, target, send)
-        headers = list(scope["headers"])
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, route: Route) -> None:
+        exchange = AsgiExchange(self._services, route, send)
+        method, headers = scope["method"].encode("ascii"), list(scope["headers"])
         body = await _read_body(receive, self._services.body_limit)
         if body is None:
             return
-        record = exchange.record(scope["method"].encode("ascii"), headers, body)
         if len(body) > self._services.body_limit:
-            exchange.refuse(record)
+            exchange.refuse(method, headers)
             await exchange.send_all()
             return
+        exchange.serve(method, headers, body)
         async with asyncio.TaskGroup() as group:
-            serving = group.create_task(exchange.serve(record))
-            watching = group.create_task(_cancel_on_disconnect(receive, serving))
+            watching = group.create_task(_cancel_on_disconnect(receive, exchange))
             await exchange.send_all()
             watching.cancel()
 
@@ -58,10 +51,8 @@ class AsgiRouter:
 class AsgiExchange(Exchange):
     """Collects the answer's messages; `send_all` sends them and slows the source down when that takes long."""
 
-    def __init__(
-        self, services: EdgeServices, endpoint: Endpoint, target: Target, send: Send
-    ) -> None:
-        super().__init__(services, endpoint, target)
+    def __init__(self, services: EdgeServices, route: Route, send: Send) -> None:
+        super().__init__(services, route)
         self._send = send
         self._messages: list[Message] = []
         self._waiting_bytes = 0
@@ -74,7 +65,7 @@ class AsgiExchange(Exchange):
         """ASGI has no interim answers."""
 
     def start(self, status: int, headers: Headers, length: int | None) -> None:
-        self._note_start(headers)
+        self.started = True
         if length is not None:
             headers = [*headers, (b"content-length", b"%d" % length)]
         self._messages.append({"type": "http.response.start", "status": status, "headers": headers})
@@ -98,13 +89,12 @@ class AsgiExchange(Exchange):
         self._aborted = self._over = True
         self._wake.set()
 
-    async def serve(self, record: Any) -> None:
-        """Serve, and let `send_all` end whatever happens."""
-        try:
-            await super().serve(record)
-        finally:
-            self._over = True
-            self._wake.set()
+    def disconnect(self) -> None:
+        """The client left: nothing more is sent."""
+        self._over = True
+        self._messages.clear()
+        self.cancel()
+        self._wake.set()
 
     async def send_all(self) -> None:
         """Send messages as they come, until the answer is over."""
@@ -118,7 +108,7 @@ class AsgiExchange(Exchange):
             if self._paused and self.source is not None:
                 self._paused = False
                 self.source.resume_reading()
-            if self._over and self._messages:
+            if self._messages:
                 self._wake.set()
         if self._aborted:
             raise ConnectionAbortedError("the worker's answer broke off")
@@ -143,7 +133,7 @@ async def _read_body(receive: Receive, limit: int) -> bytes | None:
             return b"".join(parts)
 
 
-async def _cancel_on_disconnect(receive: Receive, serving: asyncio.Task[None]) -> None:
+async def _cancel_on_disconnect(receive: Receive, exchange: AsgiExchange) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-    serving.cancel()
+    exchange.disconnect()

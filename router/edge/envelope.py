@@ -24,12 +24,11 @@ def error_body(error: RouterError, family: Family) -> bytes:
     return msgspec.json.encode(_document(error, family))
 
 
-def error_headers(error: RouterError, request_id: str) -> Headers:
+def error_headers(error: RouterError, request_id: bytes) -> Headers:
     """Header fields that go with it."""
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"x-request-id", request_id.encode("latin-1")),
-    ]
+    headers = [(b"content-type", b"application/json")]
+    if request_id:
+        headers.append((b"x-request-id", request_id))
     if error.retry_after_s is not None:
         headers.append((b"retry-after", b"%d" % error.retry_after_s))
     return headers

@@ -1,22 +1,64 @@
-"""What the two server adapters share: identity of a request and the telling of errors."""
+"""What the two server adapters share: which requests are the gateway's, their ids, the telling of errors."""
 
-import logging
-import secrets
+import os
 from dataclasses import dataclass
+
+import msgspec
 
 from router.edge.envelope import error_body, error_headers, stream_event
 from router.errors import RouterError, body_too_large
 from router.gateway import Gateway
 from router.ids import Headers
+from router.journey import Journey
 from router.prompt.endpoints import Endpoint, EndpointTable, canonical_path
 from router.prompt.request import Incoming
 from router.proxy.downstream import Source
-from router.report import Record
 
-logger = logging.getLogger(__name__)
-
-INTERNAL_ERROR = RouterError(500, "internal_error", "The router failed; its log has the details.")
 BODILESS = frozenset((204, 304))
+_RANDOM_BYTES = 4096
+_ID_BYTES = 16
+
+
+class Route(msgspec.Struct, frozen=True):
+    """An inference endpoint with a request's path (canonical) and the target to forward: that and the query."""
+
+    endpoint: Endpoint
+    path: bytes
+    target: bytes
+
+
+class Routes:
+    """Finds the route of a request target in origin form; None: it is not the gateway's."""
+
+    def __init__(self, table: EndpointTable) -> None:
+        self._table = table
+        self._known = {path: Route(endpoint, path, path) for path, endpoint in table.exact()}
+
+    def find(self, url: bytes) -> Route | None:
+        """The route for `url`, path and query as the client wrote them."""
+        known = self._known.get(url)
+        if known is not None:
+            return known
+        raw, mark, query = url.partition(b"?")
+        path = canonical_path(raw)
+        endpoint = self._table.resolve(path)
+        return Route(endpoint, path, path + mark + query) if endpoint is not None else None
+
+
+class RequestIds:
+    """Makes unguessable ids: workers name stored answers after them."""
+
+    def __init__(self) -> None:
+        self._random = b""
+        self._used = _RANDOM_BYTES
+
+    def new(self) -> bytes:
+        """A new id of 32 hexadecimal digits."""
+        if self._used >= _RANDOM_BYTES:
+            self._random, self._used = os.urandom(_RANDOM_BYTES), 0
+        start = self._used
+        self._used = start + _ID_BYTES
+        return self._random[start : self._used].hex().encode("ascii")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,80 +66,61 @@ class EdgeServices:
     """What an adapter needs. `body_limit`: bytes of a request's body."""
 
     gateway: Gateway
-    endpoints: EndpointTable
+    routes: Routes
+    ids: RequestIds
     body_limit: int
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A request's path (canonical) and the target to forward, with the query as it came."""
-
-    path: bytes
-    full: bytes
-
-    @classmethod
-    def parse(cls, url: bytes) -> "Target":
-        """Read a request target in origin form."""
-        raw, mark, query = url.partition(b"?")
-        path = canonical_path(raw)
-        return cls(path, url if path is raw else path + mark + query)
 
 
 class Exchange:
     """One request and its answer (`proxy.downstream.Downstream`); subclasses put the answer on the wire."""
 
-    def __init__(self, services: EdgeServices, endpoint: Endpoint, target: Target) -> None:
+    __slots__ = ("_journey", "_request_id", "_route", "_services", "source", "started")
+
+    def __init__(self, services: EdgeServices, route: Route) -> None:
         self.started = False
         self.source: Source | None = None
         self._services = services
-        self._endpoint = endpoint
-        self._target = target
-        self._is_event_stream = False
-        self._request_id = ""
+        self._route = route
+        self._request_id = b""
+        self._journey: Journey | None = None
 
-    def record(self, method: bytes, headers: Headers, body: bytes) -> Record:
-        """The request is complete. Its id is the client's, or made here."""
-        incoming = Incoming(
-            method, self._target.path, self._target.full, headers, body, self._endpoint
-        )
-        given = incoming.header(b"x-request-id")
-        self._request_id = given.decode("latin-1") if given else secrets.token_hex(16)
-        return Record(incoming, self._request_id)
+    def serve(self, method: bytes, headers: Headers, body: bytes) -> None:
+        """The request is complete: have it answered."""
+        incoming = self._incoming(method, headers, body)
+        self._journey = self._services.gateway.begin(incoming, self._request_id, self)
 
-    async def serve(self, record: Record) -> None:
-        """Have the gateway answer; a defect of ours is an error for the client, not silence."""
-        try:
-            await self._services.gateway.serve(record, self)
-        except Exception:  # the outermost frame of a request
-            logger.exception("request %s failed", record.request_id)
-            self.fail(INTERNAL_ERROR)
-
-    def refuse(self, record: Record) -> None:
+    def refuse(self, method: bytes, headers: Headers) -> None:
         """The request's body is over the limit."""
-        self._services.gateway.refuse(record, self, body_too_large(self._services.body_limit))
+        incoming, limit = self._incoming(method, headers, b""), self._services.body_limit
+        self._services.gateway.refuse(incoming, self._request_id, self, body_too_large(limit))
+
+    def _incoming(self, method: bytes, headers: Headers, body: bytes) -> Incoming:
+        route = self._route
+        incoming = Incoming(method, route.path, route.target, headers, body, route.endpoint)
+        self._request_id = incoming.by_name.get(b"x-request-id") or self._services.ids.new()
+        return incoming
+
+    def cancel(self) -> None:
+        """The client left."""
+        if self._journey is not None:
+            self._services.gateway.cancel(self._journey)
 
     def feed_from(self, source: Source | None) -> None:
         """Name what is slowed down while the client does not keep up."""
         self.source = source
 
-    def fail(self, error: RouterError) -> None:
+    def fail(self, error: RouterError, *, in_band: bool) -> None:
         """Tell the client, in whatever way is still possible."""
         if not self.started:
-            body = error_body(error, self._endpoint.family)
+            body = error_body(error, self._route.endpoint.family)
             self.start(error.status, error_headers(error, self._request_id), len(body))
             self.write(body)
             self.finish([])
-        elif self._is_event_stream:
-            self.write(stream_event(error, self._endpoint.family))
+        elif in_band:
+            self.write(stream_event(error, self._route.endpoint.family))
             self.finish([])
         else:
             self.abort()
-
-    def _note_start(self, headers: Headers) -> None:
-        self.started = True
-        for name, value in headers:
-            if name == b"content-type" and value.startswith(b"text/event-stream"):
-                self._is_event_stream = True
 
     # -- for subclasses ------------------------------------------------------------------------
 

@@ -5,9 +5,8 @@ from typing import Protocol
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from router.edge.exchange import BODILESS, EdgeServices, Exchange, Target
+from router.edge.exchange import BODILESS, EdgeServices, Exchange, Route
 from router.ids import Headers
-from router.prompt.endpoints import Endpoint
 
 _LINGER_S = 2.0
 """How long a refused upload is read on: closing at once would reset the answer away."""
@@ -18,9 +17,8 @@ class Wire(Protocol):
 
     transport: asyncio.Transport
     loop: asyncio.AbstractEventLoop
-    tasks: set[asyncio.Task[None]]
 
-    def exchange_complete(self, exchange: "HttpExchange") -> None:
+    def exchange_complete(self) -> None:
         """The answer has been written; the next request may begin."""
 
 
@@ -32,9 +30,26 @@ class _NoEvent:
 
 
 class HttpExchange(Exchange):
-    """Also has the few attributes that uvicorn's connection class reads of its own request cycles:
+    """Also has the attributes that uvicorn's connection class reads of its own request cycles:
     `response_complete`, `disconnected`, `keep_alive`, `message_event`.
     """
+
+    __slots__ = (
+        "_active",
+        "_body",
+        "_body_bytes",
+        "_chunked",
+        "_headers",
+        "_method",
+        "_out",
+        "_silent",
+        "_version",
+        "_wire",
+        "disconnected",
+        "keep_alive",
+        "response_complete",
+        "whole",
+    )
 
     message_event = _NoEvent()
 
@@ -42,16 +57,16 @@ class HttpExchange(Exchange):
         self,
         wire: Wire,
         services: EdgeServices,
-        endpoint: Endpoint,
-        target: Target,
+        route: Route,
         head: tuple[bytes, Headers, str],
         *,
         keep_alive: bool,
     ) -> None:
-        super().__init__(services, endpoint, target)
+        super().__init__(services, route)
         self.response_complete = False
         self.disconnected = False
         self.keep_alive = keep_alive
+        self.whole = False
         self._wire = wire
         self._method, self._headers, self._version = head
         self._chunked = False
@@ -59,28 +74,22 @@ class HttpExchange(Exchange):
         self._out: list[bytes] = []
         self._body: list[bytes] = []
         self._body_bytes = 0
-        self._whole = False
         self._active = False
-        self._expects_continue = False
-        self._task: asyncio.Task[None] | None = None
 
     # -- the request comes in ------------------------------------------------------------------
 
     def begin(self) -> None:
         """It is this request's turn on the connection."""
         self._active = True
-        self._read_expectations()
-        if self._whole and not self.response_complete:
-            self._launch()
+        if self.whole:
+            self._serve()
 
-    def _read_expectations(self) -> None:
-        for name, value in self._headers:
-            if name == b"content-length" and int(value) > self._services.body_limit:
-                self._refuse_body()
-                return
-            if name == b"expect" and value.lower() == b"100-continue":
-                self._expects_continue = True
-        if self._expects_continue and self._version != "1.0" and not self._whole:
+    def expect_more(self) -> None:
+        """The body is not all there yet: turn away one that is announced as too large, answer `Expect`."""
+        fields = dict(self._headers)
+        if int(fields.get(b"content-length", b"0")) > self._services.body_limit:
+            self._refuse_body()
+        elif fields.get(b"expect", b"").lower() == b"100-continue" and self._version != "1.0":
             self._wire.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def receive(self, data: bytes) -> None:
@@ -94,11 +103,11 @@ class HttpExchange(Exchange):
 
     def received(self) -> None:
         """The body is complete."""
-        self._whole = True
+        self.whole = True
         if self.response_complete:
             self._wire.transport.close()
         elif self._active:
-            self._launch()
+            self._serve()
 
     def _refuse_body(self) -> None:
         self._body.clear()
@@ -106,41 +115,36 @@ class HttpExchange(Exchange):
             self._wire.transport.abort()
             return
         self.keep_alive = False
-        self.refuse(self.record(self._method, self._headers, b""))
+        self.refuse(self._method, self._headers)
 
-    def _launch(self) -> None:
+    def _serve(self) -> None:
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body.clear()
-        record = self.record(self._method, self._headers, body)
-        wire = self._wire
-        self._task = wire.loop.create_task(self.serve(record))
-        wire.tasks.add(self._task)
-        self._task.add_done_callback(wire.tasks.discard)
+        self.serve(self._method, self._headers, body)
 
     # -- the answer goes out -------------------------------------------------------------------
 
     def inform(self, status: int, headers: Headers) -> None:
         if self._version != "1.0" and status != 100:
-            self._wire.transport.write(_head(status, headers) + b"\r\n")
+            self._wire.transport.write(b"".join((*_head(status, headers), b"\r\n")))
 
     def start(self, status: int, headers: Headers, length: int | None) -> None:
-        self._note_start(headers)
-        self._silent = self._silent or status in BODILESS
-        framing = self._framing(length)
-        if not self.keep_alive:
-            framing += b"connection: close\r\n"
-        self._out += (_head(status, headers), framing, b"\r\n")
-
-    def _framing(self, length: int | None) -> bytes:
+        self.started = True
+        if status in BODILESS:
+            self._silent = True
+        out = self._out = _head(status, headers)
         if length is not None:
-            return b"content-length: %d\r\n" % length
-        if self._silent:
-            return b""
+            out.append(b"content-length: %d\r\n" % length)
+        elif not self._silent:
+            self._frame(out)
+        out.append(b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n")
+
+    def _frame(self, out: list[bytes]) -> None:
         if self._version == "1.0":
             self.keep_alive = False
-            return b""
-        self._chunked = True
-        return b"transfer-encoding: chunked\r\n"
+        else:
+            self._chunked = True
+            out.append(b"transfer-encoding: chunked\r\n")
 
     def write(self, data: bytes) -> None:
         if self._silent or not data:
@@ -152,44 +156,40 @@ class HttpExchange(Exchange):
 
     def flush(self) -> None:
         if self._out:
-            out = self._out
-            self._out = []
+            out, self._out = self._out, []
             if not self.disconnected:
                 self._wire.transport.write(b"".join(out))
 
     def finish(self, trailers: Headers) -> None:
         if self._chunked:
-            self._out.append(b"0\r\n")
-            self._out += (b"%b: %b\r\n" % field for field in trailers)
-            self._out.append(b"\r\n")
+            if trailers:
+                self._out.append(b"0\r\n")
+                self._out += (b"%b: %b\r\n" % field for field in trailers)
+                self._out.append(b"\r\n")
+            else:
+                self._out.append(b"0\r\n\r\n")
         self.flush()
-        self._complete()
-
-    def _complete(self) -> None:
         self.response_complete = True
         if not self.keep_alive:
-            if self._whole:
+            if self.whole:
                 self._wire.transport.close()
             else:
                 self._wire.loop.call_later(_LINGER_S, self._wire.transport.close)
-        self._wire.exchange_complete(self)
+        self._wire.exchange_complete()
 
     def abort(self) -> None:
         self.response_complete = True
         self._wire.transport.abort()
 
-    # -- the client is slow or gone ------------------------------------------------------------
-
     def disconnect(self) -> None:
-        """The client left: whatever runs for it is cancelled."""
+        """The client left."""
         self.disconnected = True
         self._body.clear()
-        if self._task is not None and not self.response_complete:
-            self._task.cancel()
+        self.cancel()
 
 
-def _head(status: int, headers: Headers) -> bytes:
+def _head(status: int, headers: Headers) -> list[bytes]:
     parts = [STATUS_LINE.get(status) or b"HTTP/1.1 %d \r\n" % status]
     for name, value in headers:
         parts += (name, b": ", value, b"\r\n")
-    return b"".join(parts)
+    return parts

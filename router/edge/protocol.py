@@ -1,11 +1,12 @@
 """The data plane: uvicorn's HTTP/1 connection class, with inference requests taken out before ASGI.
 
-Parsing, keep-alive, pipelining and shutdown are uvicorn's. Requests to inference endpoints become
-`HttpExchange`s; every other one goes the ordinary way into the ASGI application. The methods overridden are
-uvicorn's internals: it is pinned, and tests/component/test_uvicorn_contract.py guards each bump.
+Parsing, pipelining and shutdown are uvicorn's. Requests to inference endpoints become `HttpExchange`s; every
+other one goes the ordinary way into the ASGI application. The methods overridden are uvicorn's internals: it
+is pinned, and tests/component/test_uvicorn_contract.py guards each bump.
 """
 
 import asyncio
+from time import perf_counter
 from typing import Any
 
 import httptools
@@ -14,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from router.edge.envelope import error_body, error_headers
-from router.edge.exchange import EdgeServices, Target
+from router.edge.exchange import EdgeServices, Route
 from router.edge.http_exchange import HttpExchange
 from router.errors import RouterError, Source
 from router.prompt.endpoints import Family
@@ -38,30 +39,56 @@ class RouterProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._services = services
         self._current: HttpExchange | None = None
+        self._idle_since = perf_counter()
 
     # -- the parser's callbacks ----------------------------------------------------------------
 
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        current = self._current
+        if current is not None and not current.whole and not current.response_complete:
+            current.expect_more()
+
+    def on_message_begin(self) -> None:
+        self.url = b""
+        self.headers = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.lower(), value))
+
     def on_headers_complete(self) -> None:
-        target = Target.parse(_origin_form(self.url))
-        endpoint = self._services.endpoints.resolve(target.path)
-        if endpoint is None:
-            super().on_headers_complete()
-            return
+        url = self.url
+        route = self._services.routes.find(url if url[:1] == b"/" else _origin_form(url))
+        if route is None:
+            self._enter_asgi()
+        else:
+            self._enter_exchange(route)
+
+    def _enter_asgi(self) -> None:
+        """Catch up on what uvicorn does for its own requests."""
+        url, headers = self.url, self.headers
+        super().on_message_begin()
+        self.url = url
+        for name, value in headers:
+            super().on_header(name, value)
+        super().on_headers_complete()
+
+    def _enter_exchange(self, route: Route) -> None:
         parser = self.parser
         version = parser.get_http_version()
         headers, self.headers = self.headers, []  # trailers of the request are not header fields
         exchange = HttpExchange(
             self,
             self._services,
-            endpoint,
-            target,
+            route,
             (parser.get_method(), headers, version),
             keep_alive=version != "1.0" and parser.should_keep_alive(),
         )
         previous: Any = self.cycle
         self.cycle = exchange  # type: ignore[assignment]
         if previous is None or previous.response_complete:
-            self._start_exchange(exchange)
+            self._current = exchange
+            exchange.begin()
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))
@@ -80,15 +107,9 @@ class RouterProtocol(HttpToolsProtocol):
         else:
             super().on_message_complete()
 
-    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
-        if type(cycle) is HttpExchange:
-            self._start_exchange(cycle)
-        else:
-            super()._start_asgi_task(cycle, app)
-
     def send_400_response(self, msg: str) -> None:
         body = error_body(_INVALID, Family.OPENAI)
-        head = b"".join(b"%b: %b\r\n" % field for field in error_headers(_INVALID, "-"))
+        head = b"".join(b"%b: %b\r\n" % field for field in error_headers(_INVALID, b""))
         self.transport.write(
             b"HTTP/1.1 400 Bad Request\r\n%bcontent-length: %d\r\nconnection: close\r\n\r\n%b"
             % (head, len(body), body)
@@ -97,18 +118,33 @@ class RouterProtocol(HttpToolsProtocol):
 
     # -- one exchange after another ------------------------------------------------------------
 
-    def _start_exchange(self, exchange: HttpExchange) -> None:
-        self._current = exchange
-        exchange.begin()
-
-    def exchange_complete(self, exchange: HttpExchange) -> None:
+    def exchange_complete(self) -> None:
         """The answer has been written (`http_exchange.Wire`)."""
         self._current = None
+        self.server_state.total_requests += 1
+        self._idle_since = perf_counter()
         if self.transport.is_closing():
             return
-        self.on_response_complete()
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        if type(cycle) is HttpExchange:
+            self._current = cycle
+            cycle.begin()
+        else:
+            super()._start_asgi_task(cycle, app)
 
     # -- the connection ------------------------------------------------------------------------
+
+    def close_if_idle(self, now: float) -> None:
+        """Close after the keep-alive time; called every so often instead of a timer per request."""
+        cycle: Any = self.cycle
+        waiting = cycle is None or cycle.response_complete
+        if waiting and now - self._idle_since > self.timeout_keep_alive:
+            self.transport.close()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -148,9 +184,10 @@ def protocol_factory(services: EdgeServices) -> type[asyncio.Protocol]:
 
 
 def _origin_form(url: bytes) -> bytes:
-    """`url` as path and query: proxies' clients may send the absolute form."""
-    if url.startswith(b"/"):
-        return url
-    parsed = httptools.parse_url(url)
+    """The path and query of an absolute-form target, as a proxy's client may send it."""
+    try:
+        parsed = httptools.parse_url(url)
+    except httptools.HttpParserInvalidURLError:
+        return b"*"
     path = parsed.path or b"/"
     return path + b"?" + parsed.query if parsed.query else path

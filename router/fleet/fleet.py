@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from router.engines.base import WorkerReport
-from router.errors import RouterError, model_not_found, no_worker
+from router.errors import SHUTTING_DOWN, RouterError, model_not_found, no_worker
 from router.fleet.worker import Worker, worker_id
 from router.ids import WorkerId
 from router.upstream.pool import Address, Pool
@@ -140,9 +140,9 @@ class Fleet:
             worker.pool.sweep()
 
     def close(self) -> None:
-        """Close every connection."""
+        """Close every connection; answers under way end with an error that says why."""
         for worker in self._workers.values():
-            worker.pool.close()
+            worker.pool.close(SHUTTING_DOWN)
 
 
 def _ignore(worker: Worker) -> None:

@@ -1,7 +1,6 @@
-"""A request's claim on a worker, released by every way out of the `with` block."""
+"""A request's claim on a worker. Whoever takes one releases it on every way out; releasing twice is harmless."""
 
 from time import perf_counter
-from types import TracebackType
 
 from router.fleet.load import PendingPrefill
 from router.fleet.worker import Worker
@@ -10,24 +9,20 @@ from router.fleet.worker import Worker
 class Lease:
     """Counts a request as in flight on `worker`, and its prefill as pending until `first_token`."""
 
-    __slots__ = ("_prefill", "worker")
+    __slots__ = ("_held", "_prefill", "worker")
 
     def __init__(self, worker: Worker, prefill: PendingPrefill) -> None:
         self.worker = worker
         self._prefill = prefill
-
-    def __enter__(self) -> "Lease":
-        self.worker.load.enter(self._prefill, perf_counter())
-        return self
+        self._held = True
+        worker.load.enter(prefill, perf_counter())
 
     def first_token(self, at: float) -> None:
         """The prefill is over."""
         self.worker.load.prefilled(self._prefill, at)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.worker.load.leave(self._prefill, perf_counter())
+    def release(self) -> None:
+        """The request is over."""
+        if self._held:
+            self._held = False
+            self.worker.load.leave(self._prefill, perf_counter())

@@ -65,6 +65,11 @@ class Load:
         self.prefilled(prefill, now)
         self.inflight -= 1
 
+    @property
+    def pending(self) -> bool:
+        """Some request waits for its first token."""
+        return bool(self._pending)
+
     def pending_seconds(self, now: float) -> float:
         """Predicted seconds until all pending prefills are done."""
         if not self._pending:

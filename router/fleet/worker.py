@@ -20,10 +20,12 @@ class Worker:
         "report",
         "up",
         "url",
+        "wire_id",
     )
 
     def __init__(self, url: str, pool: Pool, order: int) -> None:
         self.id = worker_id(pool.address)
+        self.wire_id = self.id.encode("ascii")
         self.authority = pool.address.authority.encode("ascii")
         self.url = url
         self.pool = pool

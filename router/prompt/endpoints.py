@@ -27,13 +27,15 @@ class Endpoint:
     family: Family = Family.OPENAI
     generates: bool = False
     """Its prompts are prefilled into the KV cache that generation shares."""
+    stores: bool = False
+    """Its answers live on in the worker that gave them, and can be asked for there."""
 
 
 _CHAT = Endpoint("chat_completions", generates=True)
 _COMPLETIONS = Endpoint("completions", generates=True)
-_RESPONSES = Endpoint("responses", Family.RESPONSES, generates=True)
+_RESPONSES = Endpoint("responses", Family.RESPONSES, generates=True, stores=True)
 _MESSAGES = Endpoint("messages", Family.ANTHROPIC, generates=True)
-_STORED_RESPONSE = Endpoint("responses_stored", Family.RESPONSES)
+_STORED_RESPONSE = Endpoint("responses_stored", Family.RESPONSES, stores=True)
 _RENDER = Endpoint("render")
 _RERANK = Endpoint("rerank")
 _SCORE = Endpoint("score")
@@ -85,6 +87,10 @@ class EndpointTable:
     def __init__(self, allowed: Iterable[str] = ()) -> None:
         self._exact = {path.encode("ascii"): endpoint for path, endpoint in PATHS.items()}
         self._allowed = [re.compile(translate(pattern)) for pattern in allowed]
+
+    def exact(self) -> Iterable[tuple[bytes, Endpoint]]:
+        """All endpoints whose path is fixed."""
+        return self._exact.items()
 
     def resolve(self, path: bytes) -> Endpoint | None:
         """The endpoint at `path` (canonical, see `canonical_path`), or None: not an inference path."""

@@ -1,7 +1,8 @@
 """From a request to the block keys that the engine's cache is asked for, and its size in tokens."""
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 from router.ids import BlockKey
 from router.prompt.blocks import chain_seed, covered_bytes, text_keys
@@ -18,8 +19,7 @@ TOKENS_PER_BYTE = 0.25
 """Before a model's first answer tells better: four characters of English a token."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tail:
+class Tail(msgspec.Struct, frozen=True, gc=False):
     """How an answered prompt ended behind its last full block, and the tokens that the engine counted."""
 
     size: int
@@ -28,8 +28,7 @@ class Tail:
     answer_tokens: int
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(msgspec.Struct, frozen=True, gc=False):
     """What the cache knows a prompt by.
 
     `tokens` is the prompt's estimated length; `tokens_per_byte` turns text positions into tokens.
@@ -78,17 +77,25 @@ class TextIdentity:
 
     def __init__(self) -> None:
         self._tokens_per_byte: dict[str, float] = {}
+        self._seeds: dict[str, BlockKey] = {}
 
     def identify(self, request: Request) -> Identity:
         """Keys and size of `request`'s prompt."""
         prompt = request.prompt
         model = request.model or ""
-        keys = text_keys(prompt, chain_seed(model.encode(), *request.separators))
+        keys = text_keys(prompt, self._seed(model, request.separators))
         rate = self._tokens_per_byte.get(model, TOKENS_PER_BYTE)
         tokens = len(prompt) * rate
         if tokens > _MEDIA_TOKENS and b";base64," in prompt:
             tokens, rate = _with_media(prompt, rate)
         return Identity(prompt, keys, tokens, rate)
+
+    def _seed(self, model: str, separators: tuple[bytes, ...]) -> BlockKey:
+        """Models are few (requests for others are turned away before), so their seeds are kept."""
+        seed = self._seeds.get(model)
+        if seed is None:
+            seed = self._seeds[model] = chain_seed(model.encode())
+        return chain_seed(*separators, start=seed) if separators else seed
 
     def learn(self, request: Request, prompt_tokens: int) -> None:
         """An answer said how long the prompt really was."""

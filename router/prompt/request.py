@@ -4,9 +4,6 @@ Nothing here fails a request: what cannot be understood is routed without that k
 answers with its own error.
 """
 
-from dataclasses import dataclass, field
-from functools import cached_property
-
 import msgspec
 from msgspec import Raw
 
@@ -14,24 +11,34 @@ from router.ids import Headers
 from router.prompt.endpoints import Endpoint
 
 
-@dataclass(slots=True)
 class Incoming:
-    """A whole request as a client sent it. `target` is the canonical path with the query, as forwarded."""
+    """A whole request as a client sent it.
 
-    method: bytes
-    path: bytes
-    target: bytes
-    headers: Headers
-    body: bytes
-    endpoint: Endpoint
-    fields_by_name: dict[bytes, bytes] = field(init=False, repr=False)
+    `path` is canonical; `target` is that with the query, as forwarded. `by_name` has the last value of each
+    header field.
+    """
 
-    def __post_init__(self) -> None:
-        self.fields_by_name = dict(self.headers)
+    __slots__ = ("body", "by_name", "endpoint", "headers", "method", "path", "target")
 
-    def header(self, name: bytes) -> bytes | None:
-        """The (last) value of a header field; `name` in lower case."""
-        return self.fields_by_name.get(name)
+    def __init__(
+        self,
+        method: bytes,
+        path: bytes,
+        target: bytes,
+        headers: Headers,
+        body: bytes,
+        endpoint: Endpoint,
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.target = target
+        self.headers = headers
+        self.body = body
+        self.endpoint = endpoint
+        self.by_name = dict(headers)
+
+    def __repr__(self) -> str:
+        return f"<Incoming {self.method!r} {self.target!r}, {len(self.body)} bytes>"
 
 
 class BodyFields(msgspec.Struct, gc=False):
@@ -69,60 +76,34 @@ class BodyFields(msgspec.Struct, gc=False):
 
 
 _DECODER = msgspec.json.Decoder(BodyFields)
-_ANY = msgspec.json.Decoder()
+_STRING = msgspec.json.Decoder(str)
 _NO_FIELDS = BodyFields()
 
 
 class Request:
-    """What routing knows of one request."""
+    """What routing knows of one request.
+
+    `prompt` is the prompt's content as raw JSON in the order the engine renders it: tools, system, then the
+    turns. Its closing bracket or quote is cut off, so that a conversation's next turn starts with this one.
+    """
+
+    __slots__ = ("endpoint", "fields", "incoming", "model", "prompt", "stream")
 
     def __init__(self, incoming: Incoming) -> None:
         self.incoming = incoming
-        self.fields = _read_fields(incoming)
-        self.model = text_of(self.fields.model)
-        self.stream = bytes(self.fields.stream) == b"true"
-        if self.model is None and incoming.body:
-            self.model = _multipart_model(incoming)
-
-    @property
-    def endpoint(self) -> Endpoint:
-        """The endpoint that was called."""
-        return self.incoming.endpoint
-
-    @cached_property
-    def prompt(self) -> bytes:
-        """The prompt's content as raw JSON, in the order the engine renders it: tools, system, then the turns.
-
-        The closing bracket or quote is cut off, so that a conversation's next turn starts with this one.
-        """
-        f = self.fields
-        parts = [
-            bytes(raw)
-            for raw in (
-                f.tools,
-                f.system,
-                f.instructions,
-                f.messages,
-                f.prompt,
-                f.input,
-                f.token_ids,
-            )
-            if raw
-        ] or [
-            bytes(raw)
-            for raw in (f.input_ids, f.text, f.query, f.documents, f.text_1, f.text_2)
-            if raw
-        ]
-        if not parts:
-            return b""
-        parts[-1] = parts[-1][:-1]
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        self.endpoint = incoming.endpoint
+        fields = self.fields = _read_fields(incoming.body)
+        self.model = text_of(fields.model) if fields.model else _multipart_model(incoming)
+        self.stream = bytes(fields.stream) == b"true"
+        self.prompt = _prompt(fields)
 
     @property
     def separators(self) -> tuple[bytes, ...]:
-        """What keeps equal prompts apart in the engine's cache, beside the model."""
+        """What keeps equal prompts apart in the engine's cache, beside the model; empty when nothing does."""
         f = self.fields
-        return bytes(f.cache_salt), bytes(f.chat_template), bytes(f.chat_template_kwargs)
+        if f.cache_salt or f.chat_template or f.chat_template_kwargs:
+            return bytes(f.cache_salt), bytes(f.chat_template), bytes(f.chat_template_kwargs)
+        return ()
 
     @property
     def previous_response_id(self) -> str | None:
@@ -135,24 +116,40 @@ def text_of(raw: Raw) -> str | None:
     if not raw:
         return None
     try:
-        value = _ANY.decode(raw)
+        return _STRING.decode(raw) or None
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
-    return value if isinstance(value, str) and value else None
 
 
-def _read_fields(incoming: Incoming) -> BodyFields:
-    if incoming.body.lstrip()[:1] != b"{":
+def _read_fields(body: bytes) -> BodyFields:
+    if body[:1] != b"{" and body[:64].lstrip()[:1] != b"{":
         return _NO_FIELDS
     try:
-        return _DECODER.decode(incoming.body)
+        return _DECODER.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return _NO_FIELDS
+
+
+def _prompt(f: BodyFields) -> bytes:
+    if f.messages and not (f.tools or f.system or f.instructions):  # by far the most frequent case
+        return bytes(memoryview(f.messages)[:-1])
+    parts = [
+        memoryview(raw)
+        for raw in (f.tools, f.system, f.instructions, f.messages, f.prompt, f.input, f.token_ids)
+        if raw
+    ] or [
+        memoryview(raw)
+        for raw in (f.input_ids, f.text, f.query, f.documents, f.text_1, f.text_2)
+        if raw
+    ]
+    if parts:
+        parts[-1] = parts[-1][:-1]
+    return b"".join(parts)
 
 
 def _multipart_model(incoming: Incoming) -> str | None:
     """The `model` field of a multipart form (audio, image edits)."""
-    kind, _, parameters = (incoming.header(b"content-type") or b"").partition(b";")
+    kind, _, parameters = incoming.by_name.get(b"content-type", b"").partition(b";")
     if kind.strip().lower() != b"multipart/form-data":
         return None
     for parameter in parameters.split(b";"):

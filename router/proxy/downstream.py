@@ -37,8 +37,10 @@ class Downstream(Protocol):
     def finish(self, trailers: Headers) -> None:
         """End the answer and send what is left of it."""
 
-    def fail(self, error: RouterError) -> None:
-        """Tell the client: as the whole answer, in band in a stream that has started, else by cutting it off."""
+    def fail(self, error: RouterError, *, in_band: bool) -> None:
+        """Tell the client: as the whole answer if nothing has started, else in the stream (`in_band`: it is one
+        of events), else by cutting it off.
+        """
 
     def feed_from(self, source: Source | None) -> None:
         """Name what to slow down while the client does not keep up."""

@@ -4,7 +4,6 @@ No task and no await per chunk: the worker's connection calls in, bytes go out. 
 is bounded: the first piece and the last ones, for the id and the usage.
 """
 
-import asyncio
 from collections.abc import Callable
 from time import perf_counter
 
@@ -23,8 +22,28 @@ class Relay:
     """Handles one attempt's answer (`upstream.connection.ResponseHandler`).
 
     `refusals` are statuses that the gateway would rather retry elsewhere: with one of these nothing is passed
-    on and `refused` says so. Times are `perf_counter` seconds; 0.0: has not happened.
+    on and `refused` says so. Times are `perf_counter` seconds; 0.0: has not happened. `on_end` is called once,
+    with the error if the answer broke off.
     """
+
+    __slots__ = (
+        "_added",
+        "_downstream",
+        "_events",
+        "_itl",
+        "_on_end",
+        "_on_first_token",
+        "_refusals",
+        "_tail",
+        "_tail_bytes",
+        "first_token_at",
+        "head",
+        "is_stream",
+        "last_token_at",
+        "refused",
+        "status",
+        "tokens",
+    )
 
     def __init__(
         self,
@@ -33,12 +52,10 @@ class Relay:
         refusals: frozenset[int],
         itl: Histogram,
         on_first_token: Callable[[float], None],
+        on_end: Callable[[RouterError | None], None],
     ) -> None:
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.status = 0
-        self.headers: Headers = []
         self.refused = False
-        self.error: RouterError | None = None
         self.is_stream = False
         self.first_token_at = 0.0
         self.last_token_at = 0.0
@@ -49,19 +66,15 @@ class Relay:
         self._refusals = refusals
         self._itl = itl
         self._on_first_token = on_first_token
+        self._on_end = on_end
         self._tail: list[bytes] = []
         self._tail_bytes = 0
         self._events = 0
 
     @property
-    def ended(self) -> bool:
-        """The answer is whole or lost; nothing more will come."""
-        return self.done.done() and not self.done.cancelled()
-
-    @property
     def tail(self) -> bytes:
         """The answer's last bytes, `_TAIL_BYTES` or somewhat more."""
-        return b"".join(self._tail)
+        return self._tail[0] if len(self._tail) == 1 else b"".join(self._tail)
 
     # -- called by the worker's connection -----------------------------------------------------
 
@@ -72,15 +85,13 @@ class Relay:
     def on_response(self, status: int, headers: Headers, length: int | None) -> None:
         """Start the client's answer, unless it is refused here."""
         self.status = status
-        self.headers = headers
         if status in self._refusals:
             self.refused = True
             return
         for name, value in headers:
             if name == b"content-type":
                 self.is_stream = value.startswith(_EVENT_STREAM)
-        kept = response_headers(headers)
-        self._downstream.start(status, _merged(kept, self._added), length)
+        self._downstream.start(status, response_headers(headers) + self._added, length)
 
     def on_body(self, data: bytes) -> None:
         """Pass a piece on."""
@@ -107,18 +118,13 @@ class Relay:
             self._note_tokens(perf_counter())
         if not self.refused:
             self._downstream.finish(trailers)
-        self._settle()
+        self._on_end(None)
 
     def on_lost(self, error: RouterError) -> None:
-        """The answer ends early; the gateway decides what the client is told."""
-        self.error = error
-        self._settle()
+        """The answer ends early; what the client is told is decided by who made this relay."""
+        self._on_end(error)
 
     # ------------------------------------------------------------------------------------------
-
-    def _settle(self) -> None:
-        if not self.done.done():
-            self.done.set_result(None)
 
     def _note_tokens(self, now: float) -> None:
         events, self._events = self._events, 0
@@ -135,9 +141,3 @@ class Relay:
         self._tail_bytes += len(data)
         while self._tail_bytes - len(self._tail[0]) >= _TAIL_BYTES:
             self._tail_bytes -= len(self._tail.pop(0))
-
-
-def _merged(headers: Headers, added: Headers) -> Headers:
-    """`headers` with the router's own fields; a field that the worker set itself is replaced."""
-    names = {name for name, _ in added}
-    return [h for h in headers if h[0] not in names] + added

@@ -31,18 +31,19 @@ def prefill_seconds(tokens: float, cached: float) -> float:
 class Rates:
     """Each worker's scale: observed over predicted seconds, older samples forgotten by 3 % a sample.
 
-    Workers within 25 % of the fleet's median count as equal, so that noise does not move traffic.
+    Workers within 25 % of the fleet's median count as equal, so that noise does not move traffic. `scales`
+    has the workers that have answered, `middle` is everybody else's.
     """
 
     def __init__(self) -> None:
         self._predicted: dict[WorkerId, float] = {}
         self._observed: dict[WorkerId, float] = {}
-        self._scales: dict[WorkerId, float] = {}
-        self._middle = 1.0
+        self.scales: dict[WorkerId, float] = {}
+        self.middle = 1.0
 
     def scale(self, worker: WorkerId) -> float:
         """What to multiply model seconds by to get `worker`'s."""
-        return self._scales.get(worker, self._middle)
+        return self.scales.get(worker, self.middle)
 
     def learn(self, worker: WorkerId, predicted_s: float, observed_s: float) -> None:
         """A first token came `observed_s` after the request was sent; `predicted_s` is at scale 1."""
@@ -50,7 +51,7 @@ class Rates:
             _FORGET * self._predicted.get(worker, _PRIOR_SECONDS) + predicted_s
         )
         self._observed[worker] = (
-            _FORGET * self._observed.get(worker, _PRIOR_SECONDS * self._middle) + observed_s
+            _FORGET * self._observed.get(worker, _PRIOR_SECONDS * self.middle) + observed_s
         )
         self._update()
 
@@ -62,6 +63,6 @@ class Rates:
 
     def _update(self) -> None:
         raw = {w: self._observed[w] / self._predicted[w] for w in self._predicted}
-        self._middle = median(raw.values()) if raw else 1.0
-        low, high = (self._middle * bound for bound in _EVEN)
-        self._scales = {w: self._middle if low < s < high else s for w, s in raw.items()}
+        self.middle = median(raw.values()) if raw else 1.0
+        low, high = (self.middle * bound for bound in _EVEN)
+        self.scales = {w: self.middle if low < s < high else s for w, s in raw.items()}

@@ -25,28 +25,31 @@ class Tools:
 
 def prefix(tools: Tools) -> Policy:
     """Lowest predicted time to first token: the work waiting there plus what of this prompt is not cached."""
-    draw, scale = tools.random.random, tools.rates.scale
+    draw, rates = tools.random.random, tools.rates
 
     def choose(q: Question) -> Choice:
         identity, overlaps, now = q.identity, q.overlaps, q.now
-        uncached_s = prefill_seconds(identity.tokens, 0.0)
-        best: Worker | None = None
-        best_cost, best_overlap = (float("inf"), 0.0), 0
+        scales, middle = rates.scales, rates.middle
+        cold_s = prefill_seconds(identity.tokens, 0.0)
+        best, best_cost, ties, reason = q.candidates[0], float("inf"), 1, "least_wait"
         for worker in q.candidates:
-            overlap = overlaps.get(worker.id, 0)
-            own = (
-                prefill_seconds(identity.tokens, identity.covered_tokens(overlap))
-                if overlap
-                else uncached_s
-            )
-            load = worker.load
-            cost = (load.pending_seconds(now) + own) * scale(
-                worker.id
-            ) + _PER_INFLIGHT_S * load.inflight
-            if (ranked := (cost, draw())) < best_cost:
-                best, best_cost, best_overlap = worker, ranked, overlap
-        assert best is not None
-        return Choice(best, "cached" if best_overlap else "least_wait")
+            load, overlap = worker.load, overlaps.get(worker.id, 0)
+            seconds = cold_s
+            if overlap:
+                seconds = prefill_seconds(identity.tokens, identity.covered_tokens(overlap))
+            if load.pending:
+                seconds += load.pending_seconds(now)
+            cost = seconds * scales.get(worker.id, middle) + _PER_INFLIGHT_S * load.inflight
+            if cost > best_cost:
+                continue
+            if cost == best_cost:  # a fair draw among equals: nobody is first by name
+                ties += 1
+                if draw() * ties >= 1.0:
+                    continue
+            else:
+                ties = 1
+            best, best_cost, reason = worker, cost, "cached" if overlap else "least_wait"
+        return Choice(best, reason)
 
     return choose
 

@@ -1,7 +1,8 @@
 """The shapes of a choice."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from router.fleet.worker import Worker
 from router.ids import WorkerId
@@ -9,8 +10,7 @@ from router.prompt.identity import Identity
 from router.prompt.request import Request
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(msgspec.Struct, frozen=True, gc=False):
     """All that a policy may look at. `overlaps`: leading blocks per worker; `now`: perf_counter seconds."""
 
     request: Request
@@ -20,8 +20,7 @@ class Question:
     now: float
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(msgspec.Struct, frozen=True, gc=False):
     """A policy's answer and, in a word or two, why."""
 
     worker: Worker
@@ -32,8 +31,7 @@ Policy = Callable[[Question], Choice]
 """Picks one of the candidates (there is at least one). Changes nothing but its own counters."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True, gc=False):
     """Where a request goes and what is expected of that.
 
     `cached_tokens` and `prefill_s` are predictions (`prefill_s` at scale 1); `ttft_s` is the predicted time

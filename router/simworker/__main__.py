@@ -1,9 +1,14 @@
 """`python -m router.simworker`: start one simulated worker."""
 
+from typing import Any
+
 import click
 
 from router.simworker.config import WorkerConfig
 from router.simworker.server import run
+
+_COUNT = click.IntRange(min=1)
+_DURATION = click.FloatRange(min=0)
 
 
 @click.command(context_settings={"show_default": True})
@@ -18,21 +23,32 @@ from router.simworker.server import run
 )
 @click.option(
     "--kv-tokens",
+    type=_COUNT,
     default=65536,
     help="Tokens that the KV cache holds; also caps the context length.",
 )
-@click.option("--block-size", default=16, help="Tokens in a cache block.")
-@click.option("--prefill-tokens-per-s", default=4000.0, help="Prompt tokens computed per second.")
-@click.option("--itl-ms", default=10.0, help="Milliseconds of a step that only decodes.")
-@click.option("--max-num-seqs", default=64, help="Sequences in a batch.")
-@click.option("--max-num-batched-tokens", default=8192, help="Tokens in a step.")
+@click.option("--block-size", type=_COUNT, default=16, help="Tokens in a cache block.")
+@click.option(
+    "--prefill-tokens-per-s",
+    type=click.FloatRange(0, min_open=True),
+    default=4000.0,
+    help="Prompt tokens computed per second.",
+)
+@click.option(
+    "--itl-ms", type=_DURATION, default=10.0, help="Milliseconds of a step that only decodes."
+)
+@click.option("--max-num-seqs", type=_COUNT, default=64, help="Sequences in a batch.")
+@click.option("--max-num-batched-tokens", type=_COUNT, default=8192, help="Tokens in a step.")
 @click.option(
     "--max-num-queued-reqs",
     default=0,
     help="Waiting requests beyond which 503 is answered; 0 = any.",
 )
 @click.option(
-    "--max-model-len", default=131072, help="Longest prompt and answer together, in tokens."
+    "--max-model-len",
+    type=_COUNT,
+    default=131072,
+    help="Longest prompt and answer together, in tokens.",
 )
 @click.option(
     "--kv-events-port",
@@ -42,11 +58,15 @@ from router.simworker.server import run
 @click.option("--api-key", default=None, help="Key that requests to /v1 must bear.")
 @click.option(
     "--time-scale",
+    type=_DURATION,
     default=1.0,
     help="Multiplies every simulated duration; 0.1 is ten times faster.",
 )
 @click.option(
-    "--shutdown-timeout", default=0.0, help="Seconds that answers may go on after SIGTERM."
+    "--shutdown-timeout",
+    type=_DURATION,
+    default=0.0,
+    help="Seconds that answers may go on after SIGTERM.",
 )
 @click.option("--log-level", default="warning", help="uvicorn's log level.")
 def main(
@@ -55,10 +75,13 @@ def main(
     models: tuple[str, ...],
     shutdown_timeout: float,
     log_level: str,
-    **options: object,
+    **options: Any,
 ) -> None:
     """Serve a simulated vLLM worker: real HTTP and a model of the engine, no GPU."""
-    config = WorkerConfig(models=models, itl_s=itl_ms / 1000, **options)  # type: ignore[arg-type]
+    try:
+        config = WorkerConfig(models=models, itl_s=itl_ms / 1000, **options)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
     run(config, drain_s=shutdown_timeout, log_level=log_level)
 
 

@@ -15,6 +15,7 @@ from router.simworker.http import (
     Request,
     Scope,
     Send,
+    bad_request,
     disconnected,
     read_body,
 )
@@ -117,6 +118,12 @@ class App:
             await handler(self.worker, request, reply)
         except ApiError as error:
             await reply.json(error.body(), error.status)
+        except (TypeError, ValueError, AttributeError, LookupError) as error:
+            # A field of a form that no check foresees; vLLM answers such errors in the same way.
+            if reply.started:
+                raise
+            _log.info("odd request to %s", request.path, exc_info=True)
+            await reply.json(bad_request(str(error)).body(), 400)
 
     @staticmethod
     async def _while_connected(work: Awaitable[None], receive: Receive) -> None:

@@ -11,6 +11,7 @@ from router.simworker.fields import (
     require,
     response_id,
     sampling,
+    stream_options,
     unix_now,
 )
 from router.simworker.generate import Generation
@@ -29,9 +30,7 @@ _NOT_TEXT = frozenset(
 def checked_messages(messages: Any, model: str) -> list[dict[str, Any]]:
     """Messages that the template can render; raises ApiError for others."""
     if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
-        raise invalid(
-            "list_type", "body.messages", "Input should be a valid list", str(type(messages))
-        )
+        raise invalid("list_type", "body.messages", "Input should be a valid list", str(messages))
     if not messages:
         raise bad_request(
             "Cannot apply chat template to an empty conversation. Provide at least one message."
@@ -62,7 +61,9 @@ class _Chat:
         return None if self.top_logprobs is None else chat_logprobs(tokens, self.top_logprobs)
 
     def reason(self, reason: str | None) -> str | None:
-        return "tool_calls" if reason == "stop" and self.call else reason
+        """As vLLM gives it: a call by name ends with `stop` like text does."""
+        required = self.body.get("tool_choice") == "required"
+        return "tool_calls" if reason == "stop" and self.call and required else reason
 
     def message(self, text: str) -> dict[str, Any]:
         """The whole answer of one choice."""
@@ -102,7 +103,7 @@ async def chat_completions(worker: Worker, request: Request, reply: Reply) -> No
     body = request.json()
     messages = require(body, "messages")
     model = pick_model(worker.config, body)
-    tools = body.get("tools") or []
+    tools = _tools(body)
     prompt = encode(render_chat(checked_messages(messages, model), tools))
     call = forced_call(tools, body.get("tool_choice"))
     how = sampling(body, ("max_completion_tokens", "max_tokens"), call[1] if call else None)
@@ -113,13 +114,34 @@ async def chat_completions(worker: Worker, request: Request, reply: Reply) -> No
         "created": unix_now(),
         "model": model,
     }
-    top = (integer(body, "top_logprobs") or 0) if body.get("logprobs") else None
-    chat = _Chat(head, body, prompt, call, top, bool(body.get("return_token_ids")))
+    chat = _Chat(head, body, prompt, call, _top_logprobs(body), bool(body.get("return_token_ids")))
+    options = stream_options(body)
     async with worker.generator.start([prompt], model, how) as generation:
         if streaming:
-            await _stream(chat, generation, reply)
+            await _stream(chat, generation, reply, options)
         else:
             await reply.json(await _whole(chat, generation))
+
+
+def _tools(body: dict[str, Any]) -> list[Any]:
+    tools = body.get("tools") or []
+    if not tools and body.get("tool_choice") not in (None, "none"):
+        message = "When using `tool_choice`, `tools` must be set. (parameter=tool_choice)"
+        raise bad_request(message, "tool_choice")
+    return tools if isinstance(tools, list) else [tools]
+
+
+def _top_logprobs(body: dict[str, Any]) -> int | None:
+    """Alternatives to show for each token, None for no log probabilities."""
+    top = integer(body, "top_logprobs")
+    if body.get("logprobs"):
+        return top or 0
+    if top:
+        message = (
+            "when using `top_logprobs`, `logprobs` must be set to true. (parameter=top_logprobs)"
+        )
+        raise bad_request(message, "top_logprobs")
+    return None
 
 
 async def _whole(chat: _Chat, generation: Generation) -> dict[str, Any]:
@@ -150,8 +172,9 @@ async def _whole(chat: _Chat, generation: Generation) -> dict[str, Any]:
     }
 
 
-async def _stream(chat: _Chat, generation: Generation, reply: Reply) -> None:
-    options = chat.body.get("stream_options") or {}
+async def _stream(
+    chat: _Chat, generation: Generation, reply: Reply, options: dict[str, Any]
+) -> None:
     continuous = bool(options.get("continuous_usage_stats"))
     async for delta in generation.deltas():
         if not reply.started:

@@ -4,7 +4,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from router.simworker.config import FINGERPRINT
-from router.simworker.fields import integer, pick_model, require, response_id, sampling, unix_now
+from router.simworker.fields import (
+    integer,
+    pick_model,
+    response_id,
+    sampling,
+    stream_options,
+    unix_now,
+)
 from router.simworker.generate import Generation
 from router.simworker.http import Reply, Request, bad_request, invalid
 from router.simworker.tokens import decode, encode
@@ -16,14 +23,17 @@ _DEFAULT_MAX_TOKENS = 16  # OpenAI's default, which vLLM keeps for this route on
 
 def prompts_of(value: Any, name: str = "prompt") -> list[list[int]]:
     """Token ids of a prompt field: a text, texts, token ids, or lists of token ids."""
+    if value is None or value == "":
+        message = (
+            "Either prompt or prompt_embeds must be provided and non-empty. (parameter=prompt)"
+        )
+        raise bad_request(message, "prompt")
     if isinstance(value, str):
         return [encode(value)]
     if not isinstance(value, list):
-        raise invalid(
-            "string_type", f"body.{name}", "Input should be a valid string", str(type(value))
-        )
+        raise invalid("string_type", f"body.{name}", "Input should be a valid string", str(value))
     if not value:
-        raise bad_request("Either prompt or prompt_embeds must be provided and non-empty.")
+        raise bad_request("You must pass at least one prompt")
     if all(isinstance(item, str) for item in value):
         return [encode(item) for item in value]
     if all(isinstance(item, int) for item in value):
@@ -70,7 +80,7 @@ class _Completion:
 async def completions(worker: Worker, request: Request, reply: Reply) -> None:
     """Continue one or several prompts."""
     body = request.json()
-    prompts = prompts_of(require(body, "prompt"))
+    prompts = prompts_of(body.get("prompt"))
     model = pick_model(worker.config, body)
     if body.get("max_tokens") is None:
         body["max_tokens"] = _DEFAULT_MAX_TOKENS
@@ -83,7 +93,7 @@ async def completions(worker: Worker, request: Request, reply: Reply) -> None:
     }
     answer = _Completion(
         head,
-        body.get("stream_options") or {},
+        stream_options(body),
         prompts,
         how.n,
         bool(body.get("echo")),

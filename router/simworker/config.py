@@ -11,7 +11,8 @@ class WorkerConfig:
     """One worker. Times are in seconds before `time_scale`, which multiplies all of them.
 
     `models[0]` is the base model, the others are served as LoRA adapters of it. `kv_events_port` 0
-    publishes no cache events; the replay socket is on the port after it.
+    publishes no cache events; the replay socket is on the port after it. Raises ValueError if the cache
+    is too small for anything.
     """
 
     models: tuple[str, ...] = ("sim-model",)
@@ -28,6 +29,10 @@ class WorkerConfig:
     kv_events_port: int = 0
     host: str = "127.0.0.1"
     port: int = 8001
+
+    def __post_init__(self) -> None:
+        if self.num_blocks < 2:
+            raise ValueError(f"kv_tokens must hold two blocks of {self.block_size} tokens at least")
 
     @property
     def num_blocks(self) -> int:

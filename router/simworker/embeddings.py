@@ -41,13 +41,11 @@ async def create(worker: Worker, request: Request, reply: Reply) -> None:
     dimensions = integer(body, "dimensions") or _DIMENSIONS
     async with worker.generator.embed(prompts, model) as generation:
         await generation.finish()
+    encoding = body.get("encoding_format")
+    vectors = [_encoded(vector(prompt, dimensions), encoding) for prompt in prompts]
     data = [
-        {
-            "index": index,
-            "object": "embedding",
-            "embedding": _encoded(vector(prompt, dimensions), body.get("encoding_format")),
-        }
-        for index, prompt in enumerate(prompts)
+        {"index": index, "object": "embedding", "embedding": embedding}
+        for index, embedding in enumerate(vectors)
     ]
     total = sum(map(len, prompts))
     usage = {

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from router.simworker.config import WorkerConfig
-from router.simworker.http import ApiError, Request, bad_request, invalid
+from router.simworker.http import NOT_AN_OBJECT, ApiError, Request, bad_request, invalid
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,30 @@ def sampling(body: dict[str, Any], limit_names: Items[str], planned: str | None 
     n = integer(body, "n") or 1
     if n > 1 and temperature == 0:
         raise bad_request(f"n must be 1 when using greedy sampling, got {n}.")
-    stop = body.get("stop") or ()
     salt = body.get("cache_salt")
-    stops = (stop,) if isinstance(stop, str) else tuple(stop)
-    return Sampling(limit, n, stops, salt if isinstance(salt, str) else None, planned)
+    salt = salt if isinstance(salt, str) else None
+    return Sampling(limit, n, _stops(body.get("stop")), salt, planned)
+
+
+def _stops(value: Any) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    stops = [value] if isinstance(value, str) else value
+    if isinstance(stops, list) and all(isinstance(stop, str) for stop in stops):
+        return tuple(stops)
+    raise invalid("string_type", "body.stop.str", "Input should be a valid string", str(value))
+
+
+def stream_options(body: dict[str, Any]) -> dict[str, Any]:
+    """Options of a stream, which only a stream may have."""
+    options = body.get("stream_options")
+    if options is None:
+        return {}
+    if not isinstance(options, dict):
+        raise invalid("model_attributes_type", "body.stream_options", NOT_AN_OBJECT, str(options))
+    if not body.get("stream"):
+        message = (
+            "Stream options can only be defined when `stream=True`. (parameter=stream_options)"
+        )
+        raise bad_request(message, "stream_options")
+    return options

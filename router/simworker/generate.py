@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from collections.abc import Sequence as Items
-from types import TracebackType
 from typing import Self
 
 from router.simworker.config import WorkerConfig
@@ -23,6 +22,11 @@ from router.simworker.tokens import (
 _BUSY = (
     "The engine is currently busy and cannot accept new requests. "
     "Please try again later or on a different instance."
+)
+_TOO_LONG = (
+    "This model's maximum context length is {limit} tokens. However, your prompt contains at least {found} input "
+    "tokens, which exceeds this limit even without any output tokens. Please reduce the length of the input prompt. "
+    "(parameter=input_tokens, value={found})"
 )
 # Longest answer that is searched for a stop string.
 _STOP_SEARCH_TOKENS = 4096
@@ -53,12 +57,7 @@ class Generation:
             raise ApiError(503, "Service Unavailable", _BUSY) from None
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self._engine.abort(self.sequences)
 
     @property
@@ -134,14 +133,14 @@ class Generator:
     ) -> Sequence:
         seed = seed_of(prompt, model, index % how.n)
         room = self.config.context_limit - len(prompt)
-        limit = how.max_tokens or min(natural_length(seed), room)
+        limit = min(how.max_tokens or natural_length(seed), room)
         reason = "length" if how.max_tokens else "stop"
         planned = None
         if how.planned is not None:
             planned = encode(how.planned)
         elif how.stop:
             planned = _until_stop(seed, min(limit, _STOP_SEARCH_TOKENS), how.stop)
-        if planned is not None and len(planned) <= (how.max_tokens or room):
+        if planned is not None and len(planned) <= min(how.max_tokens or room, room):
             limit, reason = len(planned), "stop"
         return Sequence(
             list(prompt),
@@ -161,25 +160,13 @@ class Generator:
         if not prompt:
             raise bad_request("The decoder prompt cannot be empty")
         if max_tokens is not None and max_tokens > limit:
-            message = f"max_tokens={max_tokens} cannot be greater than max_model_len={limit}. Please request fewer output tokens."
-            raise bad_request(f"{message} (parameter=max_tokens, value={max_tokens})", "max_tokens")
-        if len(prompt) + (max_tokens or 1) <= limit:
-            return
-        start = f"This model's maximum context length is {limit} tokens. However, "
+            message = f"max_tokens={max_tokens} cannot be greater than max_model_len={limit}."
+            details = (
+                f"Please request fewer output tokens. (parameter=max_tokens, value={max_tokens})"
+            )
+            raise bad_request(f"{message} {details}", "max_tokens")
         if len(prompt) >= limit:
-            message = (
-                f"{start}your prompt contains at least {limit + 1} input tokens, which exceeds this limit even without "
-                "any output tokens. Please reduce the length of the input prompt."
-            )
-        else:
-            message = (
-                f"{start}you requested {max_tokens} output tokens and your prompt contains at least {len(prompt)} input "
-                f"tokens, for a total of at least {len(prompt) + (max_tokens or 1)} tokens. Please reduce the length of "
-                "the input prompt or the number of requested output tokens."
-            )
-        raise bad_request(
-            f"{message} (parameter=input_tokens, value={len(prompt)})", "input_tokens"
-        )
+            raise bad_request(_TOO_LONG.format(limit=limit, found=limit + 1), "input_tokens")
 
 
 def _until_stop(seed: int, limit: int, stops: tuple[str, ...]) -> list[int] | None:

@@ -11,6 +11,7 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Header = tuple[bytes, bytes]
+NOT_AN_OBJECT = "Input should be a valid dictionary or object to extract fields from"
 
 
 class ApiError(Exception):
@@ -81,6 +82,10 @@ class Request:
                 "model_attributes_type", "body", "Input should be a valid dictionary", "..."
             )
         return value
+
+
+def _shown(value: object) -> str:
+    return f"<list of {len(value)} items>" if isinstance(value, list) else str(value)
 
 
 def _not_json(error: Exception, end: int) -> ApiError:

@@ -90,8 +90,8 @@ async def create(worker: Worker, request: Request, reply: Reply) -> None:
 
 async def _create(worker: Worker, request: Request, reply: Reply) -> None:
     body = request.json()
-    require(body, "messages")
-    require(body, "max_tokens")
+    for name in ("model", "messages", "max_tokens"):
+        require(body, name)
     model = _pick_model(worker, body)
     call = forced_call(body.get("tools"), body.get("tool_choice"))
     stops = {"stop": body.get("stop_sequences")}

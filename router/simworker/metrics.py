@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from router.simworker.config import WorkerConfig
 from router.simworker.engine import Engine
-from router.simworker.stats import Histogram
+from router.simworker.stats import Histogram, Stats
 
 CONTENT_TYPE = b"text/plain; version=1.0.0; charset=utf-8"
 
@@ -111,6 +111,10 @@ def _counters(config: WorkerConfig, engine: Engine) -> Iterator[str]:
         ),
     ):
         yield from _Family(config, name, "counter", text).add(value).lines
+    yield from _labelled_counters(config, stats)
+
+
+def _labelled_counters(config: WorkerConfig, stats: Stats) -> Iterator[str]:
     sources = _Family(
         config, "prompt_tokens_by_source_total", "counter", "Number of prompt tokens by source."
     )

@@ -10,7 +10,7 @@ import zmq
 from router.simworker.config import WorkerConfig
 from router.simworker.events import KVEvents
 
-BUFFER_STEPS = 10_000
+BUFFER_STEPS = 2_000
 HIGH_WATER_MARK = 100_000
 _END_OF_REPLAY = (-1).to_bytes(8, "big", signed=True)
 # How often the replay socket is looked at; vLLM's publisher thread is as slow.

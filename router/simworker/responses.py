@@ -23,10 +23,7 @@ async def create(worker: Worker, request: Request, reply: Reply) -> None:
     draft = Draft.of(body, model, call)
     messages = checked_messages(_history(worker, body) + asked, model)
     how = sampling(body, ("max_output_tokens",), call[1] if call else None)
-    instructions = body.get("instructions")
-    system = [{"role": "system", "content": instructions}] if instructions else []
-    prompt = encode(render_chat(system + messages, body.get("tools") or []))
-    generation = worker.generator.start([prompt], model, how)
+    generation = worker.generator.start([_prompt(body, messages)], model, how)
     stored = Stored(draft.response("queued"), messages)
     store = worker.store if body.get("store", True) else None
     if body.get("background"):
@@ -42,6 +39,12 @@ async def create(worker: Worker, request: Request, reply: Reply) -> None:
         [(tokens, reason)] = await generation.finish()
         _finish(stored, draft.finished(tokens, reason, generation), store)
     await reply.json(stored.body)
+
+
+def _prompt(body: dict[str, Any], messages: list[dict[str, Any]]) -> list[int]:
+    instructions = body.get("instructions")
+    system = [{"role": "system", "content": instructions}] if instructions else []
+    return encode(render_chat(system + messages, body.get("tools") or []))
 
 
 def _history(worker: Worker, body: dict[str, Any]) -> list[dict[str, Any]]:

@@ -39,6 +39,7 @@ async def serve(config: WorkerConfig, *, drain_s: float = 0.0, log_level: str = 
         lifespan="off",
         log_level=log_level,
         access_log=False,
+        proxy_headers=False,
         ws="none",
         timeout_graceful_shutdown=int(drain_s) + _GRACE_S,
     )

@@ -7,7 +7,8 @@ when the client sends it back in the next turn.
 """
 
 import re
-from collections.abc import Sequence
+import struct
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -18,6 +19,7 @@ SPECIAL = {"<|endoftext|>": 0x81, "<|im_start|>": 0x82, "<|im_end|>": 0x83}
 _SPECIAL_TEXT = {number: text for text, number in SPECIAL.items()}
 # ASCII bytes are below 0x80, so a low byte of 0x80 marks an id that holds a code point instead.
 _CODE_POINT = 0x80
+_NEWLINE = 0x0A
 _PIECE = re.compile(
     r"<\|endoftext\|>|<\|im_start\|>|<\|im_end\|>|[\x01-\x09\x0b-;=-\x7f]{1,4}|(?s:.)"
 )
@@ -71,7 +73,21 @@ _WORDS = tuple(
 
 def encode(text: str) -> list[int]:
     """Token ids of a text; marker strings such as `<|im_end|>` are one token."""
-    return [_piece_id(piece) for piece in _PIECE.findall(text)]
+    tokens: list[int] = []
+    for number, line in enumerate(text.split("\n")):
+        if number:
+            tokens.append(_NEWLINE)
+        tokens += _line_ids(line)
+    return tokens
+
+
+def _line_ids(line: str) -> Iterable[int]:
+    if not line.isascii() or "<" in line or "\0" in line:
+        return map(_piece_id, _PIECE.findall(line))
+    raw = line.encode()
+    count, rest = divmod(len(raw), 4)
+    ids = struct.unpack_from(f">{count}I", raw)
+    return (*ids, int.from_bytes(raw[-rest:], "big")) if rest else ids
 
 
 def _piece_id(piece: str) -> int:

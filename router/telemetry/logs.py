@@ -53,6 +53,22 @@ def as_text(line: RequestLine) -> bytes:
     ).encode()
 
 
+class Timestamps:
+    """The same, faster for a series of times: the part down to the second is kept."""
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._text = ""
+
+    def __call__(self, epoch_s: float) -> str:
+        """ISO 8601 with milliseconds, UTC."""
+        second = int(epoch_s)
+        if second != self._second:
+            self._second = second
+            self._text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        return f"{self._text}.{int((epoch_s - second) * 1000):03d}+00:00"
+
+
 class BinarySink(Protocol):
     """Where lines go: standard output's buffer, a file."""
 

@@ -77,12 +77,13 @@ class WorkerSample(NamedTuple):
 
 
 class Metrics(Collector):
-    """The router's series. `workers` is asked at each scrape for the state of every worker."""
+    """The router's series. Each scrape first has `settle` count what has ended, and asks `workers` for their state."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry(auto_describe=False)
         self.registry.register(self)
         self.workers: Callable[[], Iterable[WorkerSample]] = tuple
+        self.settle: Callable[[], None] = _nothing
         self.lookup = Histogram(LOOKUP_BUCKETS_S)
         self.ttft_error = Histogram(ERROR_BUCKETS_S)
         self.cached_tokens: defaultdict[tuple[str, str], int] = defaultdict(int)
@@ -100,6 +101,7 @@ class Metrics(Collector):
 
     def exposition(self) -> bytes:
         """The scrape's body in Prometheus text format."""
+        self.settle()
         return generate_latest(self.registry)
 
     def collect(self) -> Iterator[Metric]:
@@ -188,6 +190,10 @@ class Metrics(Collector):
             pending.add_metric((sample.worker,), sample.pending_prefill_tokens)
             blocks.add_metric((sample.worker, "gpu"), sample.index_blocks)
         yield from (up, inflight, pending, blocks)
+
+
+def _nothing() -> None:
+    pass
 
 
 def _counter(name: str, text: str, label: str, values: dict[str, int]) -> CounterMetricFamily:

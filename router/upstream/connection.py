@@ -132,9 +132,7 @@ class Connection(asyncio.Protocol):
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             if not self._complete:
-                self._fail(
-                    errors.bad_response(self._owner.name, str(error) or "unexpected upgrade")
-                )
+                self.fail(errors.bad_response(self._owner.name, str(error) or "unexpected upgrade"))
                 return
             self._reusable = False
         if self._complete:
@@ -152,7 +150,7 @@ class Connection(asyncio.Protocol):
             if self._in_body and exc is None and self._until_close:
                 self._finish(handler)
             else:
-                self._fail(self._lost_error())
+                self.fail(self._lost_error())
         self._owner.connection_closed(self)
 
     def _lost_error(self) -> errors.RouterError:
@@ -174,7 +172,8 @@ class Connection(asyncio.Protocol):
         else:
             self.close()
 
-    def _fail(self, error: errors.RouterError) -> None:
+    def fail(self, error: errors.RouterError) -> None:
+        """Close at once; an answer under way ends with `error`."""
         handler = self._handler
         self.abort()
         if handler is not None:

@@ -1,6 +1,6 @@
 """Which header fields cross the router, and the heads it writes (pure)."""
 
-from dataclasses import dataclass
+import msgspec
 
 from router.ids import Headers
 
@@ -28,14 +28,14 @@ _NOT_TO_WORKER = HOP_BY_HOP | frozenset(
         b"x-router-worker",
     )
 )
+_NOT_TO_CLIENT = HOP_BY_HOP | frozenset((b"content-length", b"x-request-id", b"x-router-worker"))
 _ORDINARY_CONNECTION = frozenset(
     (b"keep-alive", b"close", b"upgrade", b"te", b"http2-settings", b"")
 )
 _BODILESS = frozenset((b"GET", b"HEAD", b"OPTIONS", b"DELETE"))
 
 
-@dataclass(frozen=True, slots=True)
-class RequestLine:
+class RequestLine(msgspec.Struct, frozen=True, gc=False):
     """What of a request's first line and identity is sent on; `target` is path and query, as received."""
 
     method: bytes
@@ -43,13 +43,9 @@ class RequestLine:
     request_id: bytes
 
 
-def named_by_connection(headers: Headers) -> frozenset[bytes]:
-    """Further fields that `Connection` declares hop-by-hop (usually none)."""
-    named: set[bytes] = set()
-    for name, value in headers:
-        if name == b"connection":
-            named.update(token.strip().lower() for token in value.split(b","))
-    return frozenset(named - _ORDINARY_CONNECTION)
+def named_by_connection(value: bytes) -> frozenset[bytes]:
+    """Further fields that a `Connection` field declares hop-by-hop (usually none)."""
+    return frozenset(token.strip().lower() for token in value.split(b",")) - _ORDINARY_CONNECTION
 
 
 def request_head(line: RequestLine, authority: bytes, headers: Headers, body_bytes: int) -> bytes:
@@ -59,14 +55,7 @@ def request_head(line: RequestLine, authority: bytes, headers: Headers, body_byt
     hop-by-hop is passed on as it came.
     """
     parts = [line.method, b" ", line.target, b" HTTP/1.1\r\nhost: ", authority, b"\r\n"]
-    skip = _NOT_TO_WORKER
-    for name, value in headers:
-        if name in skip:
-            if name == b"connection" and (more := named_by_connection(headers)):
-                return request_head(
-                    line, authority, [h for h in headers if h[0] not in more | {name}], body_bytes
-                )
-            continue
+    for name, value in _without(headers, _NOT_TO_WORKER):
         parts += (name, b": ", value, b"\r\n")
     if body_bytes or line.method not in _BODILESS:
         parts.append(b"content-length: %d\r\n" % body_bytes)
@@ -75,8 +64,14 @@ def request_head(line: RequestLine, authority: bytes, headers: Headers, body_byt
 
 
 def response_headers(headers: Headers) -> Headers:
-    """A worker's header fields without the hop-by-hop ones and without `Content-Length`."""
-    kept = [h for h in headers if h[0] not in HOP_BY_HOP and h[0] != b"content-length"]
-    if len(kept) != len(headers) and (more := named_by_connection(headers)):
-        kept = [h for h in kept if h[0] not in more]
+    """A worker's header fields as the client gets them; the router sets framing and its own fields itself."""
+    return _without(headers, _NOT_TO_CLIENT)
+
+
+def _without(headers: Headers, skip: frozenset[bytes]) -> Headers:
+    kept = [field for field in headers if field[0] not in skip]
+    if len(kept) != len(headers):
+        for name, value in headers:
+            if name == b"connection" and (named := named_by_connection(value)):
+                kept = [field for field in kept if field[0] not in named]
     return kept

@@ -76,12 +76,15 @@ class Pool:
     async def connect(self) -> Connection:
         """Open a connection; raises `RouterError` (retryable) when the worker cannot be reached."""
         loop = asyncio.get_running_loop()
-        address = self.address
+        address, connection = self.address, Connection(self)
         try:
             async with asyncio.timeout(self._connect_s):
-                _, connection = await loop.create_connection(
-                    lambda: Connection(self), address.host, address.port, ssl=self._tls
+                await loop.create_connection(
+                    lambda: connection, address.host, address.port, ssl=self._tls
                 )
+        except asyncio.CancelledError:
+            connection.abort()  # it may have been made just now
+            raise
         except TimeoutError:
             raise errors.connect_failed(
                 self.name, f"no connection within {self._connect_s:g} s"
@@ -115,8 +118,8 @@ class Pool:
         while self._idle:
             self._idle.pop().close()
 
-    def close(self) -> None:
-        """Close everything, busy or not."""
+    def close(self, reason: errors.RouterError) -> None:
+        """Close everything; answers under way end with `reason`."""
         for connection in list(self._open):
-            connection.abort()
+            connection.fail(reason)
         self._idle.clear()
