@@ -175,7 +175,7 @@ class Gateway:
 
     def _give_up(self, journey: Journey, error: RouterError) -> None:
         journey.error = error
-        in_band = journey.relay is not None and journey.relay.is_stream
+        in_band = journey.relay is not None and journey.relay.open_ended
         journey.client.fail(error, in_band=in_band)
         self._conclude(journey)
 

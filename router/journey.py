@@ -91,6 +91,15 @@ class Journey:
         if self.attempts:
             self.lease.release()
 
+    def forget(self) -> None:
+        """Let go of all that is large, and keep what counts and logs need."""
+        self.incoming.body = b""
+        self.overlaps = {}
+        if self.relay is not None:
+            self.relay.forget()
+        if self.attempts:
+            del self.request, self.identity, self.lease
+
     def end(self) -> None:
         """Whatever way it ended: nothing is held any more."""
         self.release()

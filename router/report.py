@@ -53,7 +53,7 @@ class Reporter:
         if relay is not None and relay.status == 200:
             usage = usage_in(relay.tail)
             self._learn(journey, relay, usage)
-        journey.incoming.body = b""
+        journey.forget()
         self._waiting.append((journey, usage))
         if len(self._waiting) >= _BATCH:
             self.settle()

@@ -159,7 +159,7 @@ def _read(file: Path) -> tuple[dict[str, Any], dict[str, int]]:
         raise ConfigurationError([f"{file}: {error.strerror}"]) from None
     except yaml.YAMLError as error:
         raise ConfigurationError([f"{file}: not valid YAML: {error}"]) from None
-    if node is None:
+    if node is None or node.tag == "tag:yaml.org,2002:null":
         return {}, {}
     if not isinstance(node, yaml.MappingNode):
         raise ConfigurationError([f"{file}:1: the file must hold settings, `name: value` each"])

@@ -1,5 +1,6 @@
 """Every route that is not inference: health, readiness, metrics, models, workers."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI
@@ -14,6 +15,7 @@ from router.index.predicted import PredictedIndex
 from router.prompt.endpoints import Family
 from router.telemetry.metrics import Metrics
 
+_READ = ["GET", "HEAD", "OPTIONS"]
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -43,19 +45,19 @@ def admin_app(fleet: Fleet, index: PredictedIndex, metrics: Metrics, version: st
         """Prometheus metrics."""
         return Response(metrics.exposition(), headers={"content-type": _METRICS_TYPE})
 
-    @app.api_route("/v1/models", methods=["GET", "HEAD"])
-    @app.api_route("/v1/models/", methods=["GET", "HEAD"], include_in_schema=False)
-    async def models() -> dict[str, Any]:
+    @app.api_route("/v1/models", methods=_READ)
+    async def models(request: Request) -> Response:
         """Every model that a worker serves, with the worker's own fields."""
-        return {"object": "list", "data": list(fleet.model_cards().values())}
+        listing = {"object": "list", "data": list(fleet.model_cards().values())}
+        return _for_browsers(request, listing)
 
-    @app.api_route("/v1/models/{model:path}", methods=["GET", "HEAD"])
-    async def model_card(model: str) -> Response:
+    @app.api_route("/v1/models/{model:path}", methods=_READ)
+    async def model_card(request: Request, model: str) -> Response:
         """One model; its id may contain slashes."""
         cards = fleet.model_cards()
-        if model not in cards:
+        if model not in cards and request.method != "OPTIONS":
             raise model_not_found(model, sorted(cards))
-        return JSONResponse(cards[model])
+        return _for_browsers(request, cards.get(model, {}))
 
     @app.get("/workers")
     async def workers() -> dict[str, Any]:
@@ -70,6 +72,16 @@ def admin_app(fleet: Fleet, index: PredictedIndex, metrics: Metrics, version: st
     app.add_exception_handler(RouterError, _router_error)
     app.add_exception_handler(404, _not_found)
     return app
+
+
+def _for_browsers(request: Request, document: Mapping[str, Any]) -> Response:
+    """Web pages may list models, as vLLM lets them; a preflight is answered for what it asks."""
+    headers = {"access-control-allow-origin": "*", "vary": "Origin"}
+    if request.method == "OPTIONS":
+        asked = request.headers.get("access-control-request-headers", "*")
+        headers |= {"access-control-allow-methods": "GET", "access-control-allow-headers": asked}
+        return Response(status_code=200, headers=headers)
+    return JSONResponse(document, headers=headers if "origin" in request.headers else None)
 
 
 def _describe(worker: Worker, index: PredictedIndex) -> dict[str, Any]:

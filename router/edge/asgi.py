@@ -6,6 +6,7 @@ from typing import Any
 
 from router.edge.exchange import EdgeServices, Exchange, Route
 from router.ids import Headers
+from router.prompt.endpoints import canonical_path
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -27,7 +28,7 @@ class AsgiRouter:
         """Serve one connection scope."""
         route = self._services.routes.find(_url(scope)) if scope["type"] == "http" else None
         if route is None:
-            await self._rest(scope, receive, send)
+            await self._rest(_canonical(scope), receive, send)
         else:
             await self._serve(scope, receive, send, route)
 
@@ -112,6 +113,15 @@ class AsgiExchange(Exchange):
                 self._wake.set()
         if self._aborted:
             raise ConnectionAbortedError("the worker's answer broke off")
+
+
+def _canonical(scope: Scope) -> Scope:
+    """The router's own paths are as forgiving as the workers'."""
+    if scope["type"] != "http":
+        return scope
+    path: str = scope["path"]
+    plain = canonical_path(path.encode()).decode()
+    return scope if plain == path else {**scope, "path": plain, "raw_path": plain.encode()}
 
 
 def _url(scope: Scope) -> bytes:

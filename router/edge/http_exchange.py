@@ -3,10 +3,12 @@
 import asyncio
 from typing import Protocol
 
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from router.edge.exchange import BODILESS, EdgeServices, Exchange, Route
 from router.ids import Headers
+from router.proxy.downstream import Source
 
 _LINGER_S = 2.0
 """How long a refused upload is read on: closing at once would reset the answer away."""
@@ -16,6 +18,7 @@ class Wire(Protocol):
     """The connection, as its exchanges see it."""
 
     transport: asyncio.Transport
+    flow: FlowControl
     loop: asyncio.AbstractEventLoop
 
     def exchange_complete(self) -> None:
@@ -180,6 +183,11 @@ class HttpExchange(Exchange):
     def abort(self) -> None:
         self.response_complete = True
         self._wire.transport.abort()
+
+    def feed_from(self, source: Source | None) -> None:
+        super().feed_from(source)
+        if source is not None and self._wire.flow.write_paused:  # by the answer before this one
+            source.pause_reading()
 
     def disconnect(self) -> None:
         """The client left."""

@@ -25,6 +25,9 @@ _INVALID = RouterError(
 )
 
 
+_MAX_PIPELINED = 16
+
+
 class RouterProtocol(HttpToolsProtocol):
     """One client connection."""
 
@@ -40,11 +43,17 @@ class RouterProtocol(HttpToolsProtocol):
         self._services = services
         self._current: HttpExchange | None = None
         self._idle_since = perf_counter()
+        self._upgrading = False
 
     # -- the parser's callbacks ----------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            self._decline_upgrade(data[offer.args[0] :])
+        except httptools.HttpParserError:
+            self.send_400_response("")
         current = self._current
         if current is not None and not current.whole and not current.response_complete:
             current.expect_more()
@@ -57,6 +66,9 @@ class RouterProtocol(HttpToolsProtocol):
         self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade():  # the parser would now skip the body: see _decline_upgrade
+            self._upgrading = True
+            return
         url = self.url
         route = self._services.routes.find(url if url[:1] == b"/" else _origin_form(url))
         if route is None:
@@ -72,6 +84,8 @@ class RouterProtocol(HttpToolsProtocol):
         for name, value in headers:
             super().on_header(name, value)
         super().on_headers_complete()
+        if self.pipeline:
+            self._bound_pipeline()
 
     def _enter_exchange(self, route: Route) -> None:
         parser = self.parser
@@ -90,8 +104,34 @@ class RouterProtocol(HttpToolsProtocol):
             self._current = exchange
             exchange.begin()
         else:
-            self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))
+            self._bound_pipeline()
+
+    def _bound_pipeline(self) -> None:
+        """Read on while few requests wait, or a client's leaving would go unnoticed."""
+        if len(self.pipeline) >= _MAX_PIPELINED:
+            self.flow.pause_reading()
+        else:
+            self.flow.resume_reading()
+
+    def _decline_upgrade(self, rest: bytes) -> None:
+        """Clients offer h2c or WebSocket with an ordinary request; it is served as if they had not.
+
+        The parser takes an offer for granted and leaves off after the head: the head without the offer, and
+        what followed, is parsed anew.
+        """
+        self._upgrading = False
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            self.send_400_response("")
+            return
+        fields = [
+            f for f in self.headers if f[0] not in (b"connection", b"upgrade", b"http2-settings")
+        ]
+        lines = [b"%b: %b" % field for field in fields]
+        head = b"\r\n".join((method + b" " + self.url + b" HTTP/1.1", *lines, b"\r\n"))
+        self.parser = httptools.HttpRequestParser(self)
+        self.data_received(head + rest)
 
     def on_body(self, body: bytes) -> None:
         cycle: Any = self.cycle
@@ -101,6 +141,8 @@ class RouterProtocol(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self._upgrading:
+            return
         cycle: Any = self.cycle
         if type(cycle) is HttpExchange:
             cycle.received()
@@ -108,6 +150,10 @@ class RouterProtocol(HttpToolsProtocol):
             super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
+        """Answer what is not HTTP, unless it came behind a request whose answer is not complete."""
+        if self._answering():
+            self.transport.abort()
+            return
         body = error_body(_INVALID, Family.OPENAI)
         head = b"".join(b"%b: %b\r\n" % field for field in error_headers(_INVALID, b""))
         self.transport.write(
@@ -115,6 +161,13 @@ class RouterProtocol(HttpToolsProtocol):
             % (head, len(body), body)
         )
         self.transport.close()
+
+    def _answering(self) -> bool:
+        """A request is complete and its answer is not."""
+        if self._current is not None:
+            return self._current.whole
+        cycle: Any = self.cycle
+        return cycle is not None and not cycle.response_complete
 
     # -- one exchange after another ------------------------------------------------------------
 

@@ -10,8 +10,8 @@ from router.errors import RouterError
 from router.upstream.fetch import fetch
 from router.upstream.pool import Pool
 
-_CACHE_CONFIG = re.compile(rb"^vllm:cache_config_info\{([^}]*)\}", re.MULTILINE)
-_LABEL = re.compile(rb'(\w+)="([^"]*)"')
+_CACHE_CONFIG = re.compile(rb"^vllm:cache_config_info\{(.*)\} \S+$", re.MULTILINE)
+_LABEL = re.compile(rb'(\w+)="((?:[^"\\]|\\.)*)"')
 
 
 class VllmEngine:

@@ -51,13 +51,14 @@ class Fleet:
         wanted = {
             worker_id(address): (url, address) for url in urls for address in (Address.parse(url),)
         }
-        for gone in self._workers.keys() - wanted.keys():
+        for gone in [known for known in self._workers if known not in wanted]:
             worker = self._workers.pop(gone)
             logger.info("worker %s left", gone)
-            worker.pool.drop_idle()
+            worker.pool.retire()
             self.on_removed(worker)
-        for new in wanted.keys() - self._workers.keys():
-            url, address = wanted[new]
+        for new, (url, address) in wanted.items():
+            if new in self._workers:
+                continue
             pool = Pool(address, self._tls, connect_s=self._connect_s, idle_s=self._idle_s)
             self._workers[new] = Worker(url, pool, self._next_order)
             self._next_order += 1

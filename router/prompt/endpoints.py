@@ -77,7 +77,9 @@ PATHS: dict[str, Endpoint] = {
     "/version": Endpoint("version"),
 }
 
-_STORED_PATH = re.compile(r"/v1/responses/(?P<id>[^/]+)(?:/cancel)?")
+_STORED_PATH = re.compile(r"/v1/responses/(?P<id>[A-Za-z0-9_-][A-Za-z0-9_.-]*)(?:/cancel)?")
+_AMBIGUOUS = re.compile(r"(?:^|[/\\])\.{1,2}(?:[/\\]|$)|%2f|%5c|%2e", re.IGNORECASE)
+"""Dot segments and encoded separators: what stands behind a worker's address might resolve them."""
 _OTHER = Endpoint("other")
 
 
@@ -98,6 +100,8 @@ class EndpointTable:
         if endpoint is not None:
             return endpoint
         text = path.decode("latin-1")
+        if _AMBIGUOUS.search(text):
+            return None
         if _STORED_PATH.fullmatch(text):
             return _STORED_RESPONSE
         if any(pattern.match(text) for pattern in self._allowed):

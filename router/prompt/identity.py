@@ -77,25 +77,17 @@ class TextIdentity:
 
     def __init__(self) -> None:
         self._tokens_per_byte: dict[str, float] = {}
-        self._seeds: dict[str, BlockKey] = {}
 
     def identify(self, request: Request) -> Identity:
         """Keys and size of `request`'s prompt."""
         prompt = request.prompt
         model = request.model or ""
-        keys = text_keys(prompt, self._seed(model, request.separators))
+        keys = text_keys(prompt, chain_seed(model.encode(), *request.separators))
         rate = self._tokens_per_byte.get(model, TOKENS_PER_BYTE)
         tokens = len(prompt) * rate
         if tokens > _MEDIA_TOKENS and b";base64," in prompt:
             tokens, rate = _with_media(prompt, rate)
         return Identity(prompt, keys, tokens, rate)
-
-    def _seed(self, model: str, separators: tuple[bytes, ...]) -> BlockKey:
-        """Models are few (requests for others are turned away before), so their seeds are kept."""
-        seed = self._seeds.get(model)
-        if seed is None:
-            seed = self._seeds[model] = chain_seed(model.encode())
-        return chain_seed(*separators, start=seed) if separators else seed
 
     def learn(self, request: Request, prompt_tokens: int) -> None:
         """An answer said how long the prompt really was."""

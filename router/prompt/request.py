@@ -75,6 +75,9 @@ class BodyFields(msgspec.Struct, gc=False):
     metadata: Raw = Raw()
 
 
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What decoding a client's JSON may raise."""
+
 _DECODER = msgspec.json.Decoder(BodyFields)
 _STRING = msgspec.json.Decoder(str)
 _NO_FIELDS = BodyFields()
@@ -117,7 +120,7 @@ def text_of(raw: Raw) -> str | None:
         return None
     try:
         return _STRING.decode(raw) or None
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except UNREADABLE:
         return None
 
 
@@ -126,7 +129,7 @@ def _read_fields(body: bytes) -> BodyFields:
         return _NO_FIELDS
     try:
         return _DECODER.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except UNREADABLE:
         return _NO_FIELDS
 
 

@@ -1,8 +1,8 @@
 """Finds what ties a client's requests together (pure)."""
 
-from msgspec import MsgspecError, Raw, json
+from msgspec import Raw, json
 
-from router.prompt.request import Request, text_of
+from router.prompt.request import UNREADABLE, Request, text_of
 
 SESSION_HEADERS = (
     "x-session-id",
@@ -58,7 +58,7 @@ def _member(raw: Raw, name: str) -> str | None:
         return None
     try:
         value = json.decode(raw)
-    except (MsgspecError, UnicodeDecodeError):
+    except UNREADABLE:
         return None
     found = value.get(name) if isinstance(value, dict) else None
     return found if isinstance(found, str) else None

@@ -23,7 +23,8 @@ class Relay:
 
     `refusals` are statuses that the gateway would rather retry elsewhere: with one of these nothing is passed
     on and `refused` says so. Times are `perf_counter` seconds; 0.0: has not happened. `on_end` is called once,
-    with the error if the answer broke off.
+    with the error if the answer broke off. `is_stream`: the answer is readable events; `open_ended`: one more
+    can be added to them.
     """
 
     __slots__ = (
@@ -40,6 +41,7 @@ class Relay:
         "head",
         "is_stream",
         "last_token_at",
+        "open_ended",
         "refused",
         "status",
         "tokens",
@@ -57,6 +59,7 @@ class Relay:
         self.status = 0
         self.refused = False
         self.is_stream = False
+        self.open_ended = False
         self.first_token_at = 0.0
         self.last_token_at = 0.0
         self.tokens = 0
@@ -76,6 +79,11 @@ class Relay:
         """The answer's last bytes, `_TAIL_BYTES` or somewhat more."""
         return self._tail[0] if len(self._tail) == 1 else b"".join(self._tail)
 
+    def forget(self) -> None:
+        """Let go of the kept pieces."""
+        self.head = b""
+        self._tail.clear()
+
     # -- called by the worker's connection -----------------------------------------------------
 
     def on_informational(self, status: int, headers: Headers) -> None:
@@ -88,9 +96,10 @@ class Relay:
         if status in self._refusals:
             self.refused = True
             return
-        for name, value in headers:
-            if name == b"content-type":
-                self.is_stream = value.startswith(_EVENT_STREAM)
+        fields = dict(headers)
+        if fields.get(b"content-type", b"").startswith(_EVENT_STREAM):
+            self.is_stream = b"content-encoding" not in fields
+            self.open_ended = self.is_stream and length is None
         self._downstream.start(status, response_headers(headers) + self._added, length)
 
     def on_body(self, data: bytes) -> None:

@@ -4,7 +4,7 @@ import re
 
 _USAGE = re.compile(
     rb'"(prompt_tokens|completion_tokens|cached_tokens|input_tokens|output_tokens|cache_read_input_tokens)"'
-    rb"\s*:\s*(\d+)"
+    rb"\s*:\s*(\d{1,15})\b"
 )
 _USAGE_START = re.compile(rb'"usage"\s*:\s*\{')
 _RESPONSE_ID = re.compile(rb'"id"\s*:\s*"(resp_[^"\\]{1,200})"')

@@ -28,6 +28,7 @@ class _Collector:
     status: int = 0
     parts: list[bytes] = field(default_factory=list)
     size: int = 0
+    ended: bool = False
 
     def on_informational(self, status: int, headers: Headers) -> None:
         pass
@@ -38,17 +39,20 @@ class _Collector:
     def on_body(self, data: bytes) -> None:
         self.parts.append(data)
         self.size += len(data)
-        if self.size > _LIMIT_BYTES:
-            self.on_lost(bad_response(self.worker, f"more than {_LIMIT_BYTES} bytes"))
+        if self.size > _LIMIT_BYTES and not self.done.done():
+            self.parts.clear()
+            self.done.set_exception(bad_response(self.worker, f"more than {_LIMIT_BYTES} bytes"))
 
     def on_read(self) -> None:
         pass
 
     def on_complete(self, trailers: Headers) -> None:
+        self.ended = True
         if not self.done.done():
             self.done.set_result(Answer(self.status, b"".join(self.parts)))
 
     def on_lost(self, error: RouterError) -> None:
+        self.ended = True
         if not self.done.done():
             self.done.set_exception(error)
 
@@ -68,5 +72,5 @@ async def fetch(pool: Pool, path: str, *, api_key: str | None, timeout_s: float)
         try:
             return await collector.done
         finally:
-            if not collector.done.done() or collector.done.cancelled():
+            if not collector.ended:
                 connection.abort()

@@ -58,6 +58,7 @@ class Pool:
         self._idle_s = idle_s
         self._idle: list[Connection] = []
         self._open: set[Connection] = set()
+        self._retired = False
 
     def __repr__(self) -> str:
         busy = len(self._open) - len(self._idle)
@@ -98,6 +99,9 @@ class Pool:
 
     def connection_idle(self, connection: Connection) -> None:
         """Keep the connection for the next request."""
+        if self._retired:
+            connection.close()
+            return
         connection.idle_since = time.perf_counter()
         self._idle.append(connection)
 
@@ -117,6 +121,11 @@ class Pool:
         """Close every idle connection: the worker is gone or may have moved to another address."""
         while self._idle:
             self._idle.pop().close()
+
+    def retire(self) -> None:
+        """The worker left: answers under way may end, nothing is kept after them."""
+        self._retired = True
+        self.drop_idle()
 
     def close(self, reason: errors.RouterError) -> None:
         """Close everything; answers under way end with `reason`."""
