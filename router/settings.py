@@ -19,7 +19,6 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import ErrorDetails
 
 from router.prompt.session import SESSION_HEADERS
 from router.upstream.pool import Address
@@ -180,7 +179,7 @@ def _lines(node: yaml.Node, path: str) -> Iterator[tuple[str, int]]:
 
 
 def _problem(
-    detail: ErrorDetails,
+    detail: Mapping[str, Any],
     file: Path | None,
     lines: Mapping[str, int],
     environment: Mapping[str, Any],
