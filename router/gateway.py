@@ -60,6 +60,7 @@ class Gateway:
             journey.model = request.model
             journey.candidates = self._candidates(request)
             journey.identity = self._identities.identify(request)
+            self._reporter.degraded(journey)
             journey.overlaps = self._chooser.look_up(journey.identity)
         except RouterError as error:
             self._give_up(journey, error)

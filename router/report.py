@@ -43,6 +43,13 @@ class Reporter:
         known = model if model and self._fleet.serves(model) else "unknown"
         return self._metrics.route(known, endpoint)
 
+    def degraded(self, journey: Journey) -> None:
+        """Count a request that is routed with less than full knowledge."""
+        if not journey.candidates[0].up:
+            self._metrics.degraded["no_worker_up"] += 1
+        if not journey.request.prompt and journey.request.endpoint.generates:
+            self._metrics.degraded["prompt_unknown"] += 1
+
     def retried(self, reason: str) -> None:
         """An attempt failed in a way that allowed another."""
         self._metrics.retries[reason] += 1
