@@ -85,7 +85,7 @@ class Gateway:
     def _attempt(self, journey: Journey) -> None:
         try:
             self._try_worker(journey)
-        except Exception:  # a defect of ours is an error for the client, not silence
+        except Exception:  # a defect of ours is an error for the client and a trace for the log
             logger.exception("request %r failed", journey.request_id)
             self._give_up(journey, INTERNAL_ERROR)
 
@@ -111,12 +111,15 @@ class Gateway:
     async def _connect_and_send(self, journey: Journey, worker: Worker) -> None:
         try:
             connection = await worker.pool.connect()
+            journey.connecting = None
+            self._send(journey, connection)
         except RouterError as error:
             journey.connecting = None
             self._failed(journey, error)
-        else:
+        except Exception:
+            logger.exception("request %r failed", journey.request_id)
             journey.connecting = None
-            self._send(journey, connection)
+            self._give_up(journey, INTERNAL_ERROR)
 
     def _send(self, journey: Journey, connection: Connection) -> None:
         incoming, worker, client = journey.incoming, journey.decision.worker, journey.client

@@ -127,6 +127,10 @@ class Settings(BaseModel):
         return self
 
 
+_FLAGS = {"workers": "worker", "allow_paths": "allow-path"}
+"""Flags that are given once per item, where they differ from the setting."""
+
+
 class ConfigurationError(Exception):
     """The configuration is wrong; `problems` say where and how, one each."""
 
@@ -154,28 +158,35 @@ def _read(file: Path) -> tuple[dict[str, Any], dict[str, int]]:
     """The file's values and the line of each, by dotted path."""
     try:
         node = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        values = _values(node)
     except OSError as error:
         raise ConfigurationError([f"{file}: {error.strerror}"]) from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigurationError([f"{file}: not valid YAML: {error}"]) from None
     if node is None or node.tag == "tag:yaml.org,2002:null":
         return {}, {}
     if not isinstance(node, yaml.MappingNode):
         raise ConfigurationError([f"{file}:1: the file must hold settings, `name: value` each"])
-    values: dict[str, Any] = yaml.SafeLoader("").construct_document(node)
-    return values, dict(_lines(node, ""))
+    return values, dict(_lines(node))
 
 
-def _lines(node: yaml.Node, path: str) -> Iterator[tuple[str, int]]:
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            where = f"{path}.{key.value}".lstrip(".")
-            yield where, key.start_mark.line + 1
-            yield from _lines(value, where)
-    elif isinstance(node, yaml.SequenceNode):
-        for place, item in enumerate(node.value):
-            yield f"{path}.{place}", item.start_mark.line + 1
-            yield from _lines(item, f"{path}.{place}")
+def _values(node: yaml.Node | None) -> dict[str, Any]:
+    """Settings by name as it is written: YAML would read `on` as a truth value."""
+    loader, values = yaml.SafeLoader(""), {}
+    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+        if not isinstance(key, yaml.ScalarNode):
+            raise yaml.MarkedYAMLError(problem="a name must be text", problem_mark=key.start_mark)
+        values[key.value] = loader.construct_document(value)
+    return values
+
+
+def _lines(node: yaml.MappingNode) -> Iterator[tuple[str, int]]:
+    """The line of each setting and of each item of a list."""
+    for key, value in node.value:
+        yield key.value, key.start_mark.line + 1
+        if isinstance(value, yaml.SequenceNode):
+            for place, item in enumerate(value.value):
+                yield f"{key.value}.{place}", item.start_mark.line + 1
 
 
 def _problem(
@@ -193,7 +204,7 @@ def _problem(
         near = get_close_matches(name, Settings.model_fields, n=1)
         message = f"no such setting{f'; did you mean `{near[0]}`?' if near else ''}"
     if name in flags:
-        where = f"--{name.replace('_', '-')}"
+        where = f"--{_FLAGS.get(name, name).replace('_', '-')}"
     elif name in environment:
         where = f"PREFIX_ROUTER_{name.upper()}"
     else:

@@ -52,8 +52,9 @@ class Load:
         """Its first token came, or it ended without one. Saying so twice does nothing."""
         if prefill not in self._pending:
             return
+        if next(iter(self._pending)) is prefill:
+            self._head_since = now
         del self._pending[prefill]
-        self._head_since = now
         if self._pending:
             self._seconds -= prefill.seconds
             self._tokens -= prefill.tokens

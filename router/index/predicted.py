@@ -1,14 +1,19 @@
 """What workers must hold because of what we sent them, kept honest by what their answers report."""
 
 import logging
+from collections import OrderedDict
 from collections.abc import Mapping
 
-from router.ids import WorkerId
+from router.ids import BlockKey, WorkerId
 from router.index.memory import MemoryIndex
 from router.prompt.identity import Identity
 
 logger = logging.getLogger(__name__)
 
+_PLAUSIBLE = (0.6, 1.7)
+"""A count outside of these shares of the estimate tells of something else: an eviction, another tokenizer."""
+
+_MAX_FOUND = 100_000
 _SHRINK = 0.9
 _GROW = 1.002
 _LOST_SHARE = 0.1
@@ -30,6 +35,7 @@ class PredictedIndex:
         self._stated: dict[WorkerId, float] = {}
         self._learned: dict[WorkerId, float] = {}
         self._block_tokens: dict[WorkerId, int] = {}
+        self._found: OrderedDict[BlockKey, int] = OrderedDict()
 
     def lookup(self, identity: Identity) -> Mapping[WorkerId, int]:
         """Leading blocks held, per worker."""
@@ -46,11 +52,34 @@ class PredictedIndex:
         """
         if not blocks:
             return 0.0
-        tail = self._memory.tail(worker, identity.keys[blocks - 1])
-        resumed = identity.resumed_tokens(blocks, tail) if tail else None
-        shared = identity.shared_tokens(blocks) if resumed is None else float(resumed)
         block = self._block_tokens.get(worker, 1)
-        return max(0.0, (shared - 1) // block * block)
+        resumed = self._resumed(worker, identity, blocks)
+        if resumed is None:
+            found = self._found.get(identity.keys[blocks - 1])
+            if found is not None:
+                return float(found)
+            return max(0.0, (identity.shared_tokens(blocks) - 1) // block * block)
+        return max(0.0, (resumed - 1.0) // block * block)
+
+    def _resumed(self, worker: WorkerId, identity: Identity, blocks: int) -> int | None:
+        tail = self._memory.tail(worker, identity.keys[blocks - 1])
+        return identity.resumed_tokens(blocks, tail) if tail else None
+
+    def found(self, worker: WorkerId, identity: Identity, blocks: int, actual: int) -> None:
+        """A prompt of which `worker` held `blocks` blocks found `actual` tokens cached there.
+
+        The next one that parts from the known ones at this block will find as many: text only says roughly
+        how many tokens the shared part has.
+        """
+        if not blocks or self._resumed(worker, identity, blocks) is not None:
+            return
+        here, there = identity.covered_tokens(blocks), identity.covered_tokens(blocks + 1)
+        if _PLAUSIBLE[0] * here < actual < _PLAUSIBLE[1] * there:
+            key = identity.keys[blocks - 1]
+            self._found[key] = actual
+            self._found.move_to_end(key)
+            if len(self._found) > _MAX_FOUND:
+                self._found.popitem(last=False)
 
     def answered(
         self, worker: WorkerId, identity: Identity, prompt_tokens: int, answer_tokens: int

@@ -10,7 +10,7 @@ from time import perf_counter
 from router.errors import RouterError
 from router.ids import Headers
 from router.proxy.downstream import Downstream
-from router.proxy.sse import opens_without_content, token_events
+from router.proxy.sse import announcements, token_events
 from router.telemetry.metrics import Histogram
 from router.upstream.headers import response_headers
 
@@ -110,9 +110,10 @@ class Relay:
         if not self.head:
             self.head = data
         if self.is_stream:
-            self._events += token_events(data)
-            if not self.first_token_at and opens_without_content(data):
-                self._events -= 1
+            events = token_events(data)
+            if not self.first_token_at:
+                events = max(0, events - announcements(data))
+            self._events += events
         self._remember(data)
 
     def on_read(self) -> None:

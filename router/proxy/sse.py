@@ -6,7 +6,12 @@ _USAGE = re.compile(
     rb'"(prompt_tokens|completion_tokens|cached_tokens|input_tokens|output_tokens|cache_read_input_tokens)"'
     rb"\s*:\s*(\d{1,15})\b"
 )
-_USAGE_START = re.compile(rb'"usage"\s*:\s*\{')
+_OBJECT = re.compile(rb"\s*:\s*\{")
+_ANNOUNCEMENT = re.compile(
+    rb"^event: (?:response\.(?:created|queued|in_progress|output_item\.added|content_part\.added)"
+    rb"|message_start|content_block_start|ping)\r?$",
+    re.MULTILINE,
+)
 _RESPONSE_ID = re.compile(rb'"id"\s*:\s*"(resp_[^"\\]{1,200})"')
 _DONE = b"[DONE]\n\n"
 
@@ -30,15 +35,18 @@ NO_USAGE = Usage(None, None, None)
 def token_events(data: bytes) -> int:
     """How many events with content `data` holds, judged by their `data:` lines; comments do not count."""
     count = data.count(b"data:")
-    if data.endswith(_DONE):
-        count -= 1
-    return count
+    return count - 1 if count and data.endswith(_DONE) else count
 
 
-def opens_without_content(data: bytes) -> bool:
-    """True for the event that only names the assistant's role and carries no token yet."""
-    head = data[:1024]
-    return b'"role":"assistant"' in head and b'"content":""' in head and head.count(b"data:") == 1
+def announcements(data: bytes) -> int:
+    """How many events in `data` come before the first token: the chat event that only names the role, and those
+    by which Responses and Messages streams open.
+    """
+    head = data[:2048]
+    role_only = (
+        head.count(b"data:") == 1 and b'"role":"assistant"' in head and b'"content":""' in head
+    )
+    return len(_ANNOUNCEMENT.findall(head)) + role_only
 
 
 def usage_in(tail: bytes) -> Usage:
@@ -46,10 +54,12 @@ def usage_in(tail: bytes) -> Usage:
 
     Text that a model wrote cannot be mistaken for it: inside a JSON string its quotes would be escaped.
     """
-    starts = [match.end() for match in _USAGE_START.finditer(tail)]
-    if not starts:
+    start = tail.rfind(b'"usage"')
+    while start >= 0 and _OBJECT.match(tail, start + 7) is None:
+        start = tail.rfind(b'"usage"', 0, start)
+    if start < 0:
         return NO_USAGE
-    found = {name: int(value) for name, value in _USAGE.findall(tail, starts[-1])}
+    found = {name: int(value) for name, value in _USAGE.findall(tail, start)}
     prompt = found.get(b"prompt_tokens", found.get(b"input_tokens"))
     cached = found.get(b"cached_tokens", found.get(b"cache_read_input_tokens"))
     completion = found.get(b"completion_tokens", found.get(b"output_tokens"))

@@ -49,13 +49,15 @@ class Chooser:
         self, choice: Choice, identity: Identity, overlaps: Lookup, now: float
     ) -> Decision:
         worker = choice.worker
-        cached = self._index.cached_tokens(worker.id, identity, overlaps.get(worker.id, 0))
+        blocks = overlaps.get(worker.id, 0)
+        cached = self._index.cached_tokens(worker.id, identity, blocks)
         own = prefill_seconds(identity.tokens, cached)
         waiting = worker.load.pending_seconds(now)
         return Decision(
             worker=worker,
             policy=self.name,
             reason=choice.reason,
+            blocks=blocks,
             cached_tokens=cached,
             uncached_tokens=max(1.0, identity.tokens - cached),
             prefill_s=own,

@@ -35,6 +35,7 @@ class Learner:
         counts = self._metrics.cached_tokens
         counts["predicted", "all"] += round(decision.cached_tokens)
         counts["actual", "all"] += actual
+        self._index.found(decision.worker.id, identity, decision.blocks, actual)
         self._index.audit(decision.worker.id, identity, decision.cached_tokens, actual)
 
     def answered(

@@ -34,13 +34,14 @@ Policy = Callable[[Question], Choice]
 class Decision(msgspec.Struct, frozen=True, gc=False):
     """Where a request goes and what is expected of that.
 
-    `cached_tokens` and `prefill_s` are predictions (`prefill_s` at scale 1); `ttft_s` is the predicted time
+    `blocks`: leading blocks known to be there; `cached_tokens` and `prefill_s` are predictions (`prefill_s` at scale 1); `ttft_s` is the predicted time
     to first token from now, with the work already waiting there.
     """
 
     worker: Worker
     policy: str
     reason: str
+    blocks: int
     cached_tokens: float
     uncached_tokens: float
     prefill_s: float

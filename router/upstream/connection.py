@@ -186,6 +186,8 @@ class Connection(asyncio.Protocol):
             self._reusable = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self._complete:  # of an answer that nobody asked for
+            return
         if self._in_body:
             self._trailers.append((name.lower(), value))
         else:
@@ -215,7 +217,9 @@ class Connection(asyncio.Protocol):
         if self._complete or self._handler is None:
             return
         if self._interim:
-            self._handler.on_informational(self._parser.get_status_code(), self._headers)
+            status = self._parser.get_status_code()
+            if status != 101:  # never asked for; the parser objects to what follows
+                self._handler.on_informational(status, self._headers)
             self._headers, self._interim = [], False
             return
         self._complete = True

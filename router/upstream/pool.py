@@ -36,6 +36,9 @@ class Address:
             raise ValueError(f"{url!r}: no host")
         if parts.query or parts.fragment or parts.username:
             raise ValueError(f"{url!r}: a worker URL has no query, fragment or credentials")
+        if not parts.hostname.isascii():
+            raise ValueError(f"{url!r}: write the host's name in ASCII (punycode)")
+        parts.hostname.encode("idna")  # raises for names that cannot be looked up
         tls = parts.scheme == "https"
         port = parts.port or (443 if tls else 80)
         return cls(parts.hostname, port, tls, parts.path.rstrip("/").encode("ascii"))
@@ -90,8 +93,9 @@ class Pool:
             raise errors.connect_failed(
                 self.name, f"no connection within {self._connect_s:g} s"
             ) from None
-        except (OSError, ssl.SSLError) as error:
-            raise errors.connect_failed(self.name, error.strerror or str(error)) from error
+        except (OSError, UnicodeError) as error:
+            detail = getattr(error, "strerror", None) or str(error)
+            raise errors.connect_failed(self.name, detail) from error
         if connection.closing:
             raise errors.connect_failed(self.name, "it closed the connection at once")
         self._open.add(connection)

@@ -1,0 +1,165 @@
+"""vLLM's answers to the router's questions."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.engines import vllm
+from router.engines.base import WorkerReport
+from router.engines.vllm import VllmEngine, cache_size_in, models_in
+from router.errors import RouterError
+from router.upstream.fetch import Answer
+from router.upstream.pool import Address, Pool
+
+POOL = Pool(Address("gpu-1", 8000, False, b""), None, connect_s=1.0, idle_s=1.0)
+MODELS = json.dumps(
+    {
+        "object": "list",
+        "data": [
+            {"id": "m", "object": "model", "max_model_len": 4096, "root": "m", "parent": None},
+            {"id": "lora", "object": "model", "max_model_len": None, "root": "x", "parent": "m"},
+        ],
+    }
+).encode()
+METRICS = b"""\
+# HELP vllm:cache_config_info Information of the LLMEngine CacheConfig
+# TYPE vllm:cache_config_info gauge
+vllm:cache_config_info{block_size="16",cache_dtype="auto",num_gpu_blocks="101",sliding_window="None"} 1.0
+vllm:num_requests_running{engine="0",model_name="m"} 0.0
+"""
+
+
+class Worker:
+    """Answers `fetch` by path; an exception is raised instead."""
+
+    def __init__(self, **answers: Answer | Exception) -> None:
+        self.answers = {
+            "health": Answer(200, b""),
+            "models": Answer(200, MODELS),
+            "metrics": Answer(200, METRICS),
+            **answers,
+        }
+        self.asked: list[tuple[str, str | None, float]] = []
+
+    async def fetch(
+        self, pool: Pool, path: str, *, api_key: str | None, timeout_s: float
+    ) -> Answer:
+        assert pool is POOL
+        self.asked.append((path, api_key, timeout_s))
+        answer = self.answers[path.rsplit("/", 1)[1]]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def ask(monkeypatch: pytest.MonkeyPatch, **answers: Answer | Exception) -> Worker:
+    worker = Worker(**answers)
+    monkeypatch.setattr(vllm, "fetch", worker.fetch)
+    return worker
+
+
+@pytest.mark.parametrize(("status", "healthy"), [(200, True), (503, False), (404, False)])
+async def test_health(monkeypatch: pytest.MonkeyPatch, status: int, healthy: bool) -> None:
+    worker = ask(monkeypatch, health=Answer(status, b""))
+    assert await VllmEngine(api_key="k", timeout_s=2.0).healthy(POOL) is healthy
+    assert worker.asked == [("/health", "k", 2.0)]
+
+
+async def test_a_worker_describes_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = ask(monkeypatch)
+    report = await VllmEngine().describe(POOL)
+    assert list(report.models) == ["m", "lora"]
+    assert report.models["m"]["max_model_len"] == 4096
+    assert (report.kv_tokens, report.block_tokens) == (1600, 16)
+    assert [path for path, _, _ in worker.asked] == ["/v1/models", "/metrics"]
+
+
+async def test_metrics_are_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    ask(monkeypatch, metrics=Answer(404, b"{}"))
+    report = await VllmEngine().describe(POOL)
+    assert report == WorkerReport(models_in(MODELS), None, None)
+
+
+@pytest.mark.parametrize(("status", "hint"), [(401, "worker_api_key"), (500, "answered 500")])
+async def test_models_are(monkeypatch: pytest.MonkeyPatch, status: int, hint: str) -> None:
+    ask(monkeypatch, models=Answer(status, b"{}"))
+    with pytest.raises(RouterError, match=hint):
+        await VllmEngine().describe(POOL)
+
+
+async def test_a_worker_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    ask(monkeypatch, health=TimeoutError())
+    with pytest.raises(TimeoutError):
+        await VllmEngine().healthy(POOL)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>",
+        b"[]",
+        b"5",
+        b"{}",
+        b'{"data": 5}',
+        b'{"data": null}',
+        b'{"data": ["m"]}',
+        b'{"data": [{}]}',
+        b'{"data": [null]}',
+        b'{"data": [[]]}',
+        b'{"data": "\xff"}',
+    ],
+)
+def test_what_is_no_list_of_models(body: bytes) -> None:
+    with pytest.raises(RouterError, match="not a list of models"):
+        models_in(body)
+
+
+json_values: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["data", "id", "x"]), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@given(json_values)
+def test_any_json_is_a_list_of_models_or_told(value: Any) -> None:
+    try:
+        models = models_in(json.dumps(value).encode())
+    except RouterError:
+        return
+    assert all(isinstance(name, str) for name in models)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "size"),
+    [
+        (METRICS, (1600, 16)),
+        (METRICS * 2, (3200, 16)),
+        (b"", (None, None)),
+        (b'vllm:cache_config_info{block_size="16"} 1\n', (None, None)),
+        (b'vllm:cache_config_info{block_size="16",num_gpu_blocks="None"} 1\n', (None, None)),
+        (b'vllm:cache_config_info{num_gpu_blocks="11",block_size="32"} 1\n', (320, 32)),
+        (b'other:cache_config_info{block_size="16",num_gpu_blocks="11"} 1\n', (None, None)),
+        (b'vllm:cache_config_info{block_size="16",num_gpu_blocks="1"} 1\n', (None, 16)),
+        (b"vllm:cache_config_info{", (None, None)),
+    ],
+)
+def test_the_cache_s_size(metrics: bytes, size: tuple[int | None, int | None]) -> None:
+    assert cache_size_in(metrics) == size
+
+
+def test_a_brace_in_a_label_is_a_part_of_it() -> None:
+    line = b'vllm:cache_config_info{x="{}",block_size="16",num_gpu_blocks="11"} 1\n'
+    assert cache_size_in(line) == (160, 16)
+
+
+@given(st.binary(max_size=100))
+def test_noise_tells_nothing(noise: bytes) -> None:
+    cache_size_in(noise + METRICS[:180] + noise)

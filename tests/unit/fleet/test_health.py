@@ -1,0 +1,190 @@
+"""Active health checks with a scripted engine."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable
+
+import pytest
+
+from router import errors
+from router.engines.base import WorkerReport
+from router.fleet.fleet import Fleet
+from router.fleet.health import HealthChecker
+from router.fleet.worker import Worker
+from router.upstream.pool import Pool
+from tests.unit.support import fleet_of
+
+REPORT = WorkerReport({"m": {"id": "m"}}, 1000)
+UNREACHABLE = errors.connect_failed("a:8000", "refused")
+
+
+class ScriptedEngine:
+    """Answers per worker with what `health` and `reports` say: a value, or an error to raise."""
+
+    def __init__(self) -> None:
+        self.health: dict[str, bool | Exception] = {}
+        self.reports: dict[str, WorkerReport | Exception] = {}
+        self.asked: defaultdict[str, int] = defaultdict(int)
+        self.described: defaultdict[str, int] = defaultdict(int)
+
+    async def healthy(self, pool: Pool) -> bool:
+        self.asked[pool.name] += 1
+        answer = self.health.get(pool.name, True)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def describe(self, pool: Pool) -> WorkerReport:
+        self.described[pool.name] += 1
+        report = self.reports.get(pool.name, REPORT)
+        if isinstance(report, Exception):
+            raise report
+        return report
+
+
+class Ward:
+    """A fleet of one worker under observation."""
+
+    def __init__(self, *, describe_s: float = 1000.0) -> None:
+        self.fleet: Fleet = fleet_of("a", models=(), up=False)
+        self.engine = ScriptedEngine()
+        self.checker = HealthChecker(
+            self.fleet, self.engine, interval_s=0.0, describe_s=describe_s, failures=3
+        )
+        (self.worker,) = self.fleet
+
+    async def probe(self, times: int = 1) -> Worker:
+        for _ in range(times):
+            await self.checker.probe_all()
+        return self.worker
+
+
+async def test_a_worker_comes_up_with_its_models() -> None:
+    ward = Ward()
+    worker = await ward.probe()
+    assert worker.up
+    assert worker.models == ["m"]
+    assert ward.fleet.ready
+
+
+async def test_models_are_asked_for_every_so_often() -> None:
+    ward = Ward()
+    await ward.probe(5)
+    assert (ward.engine.asked["a:8000"], ward.engine.described["a:8000"]) == (5, 1)
+    eager = Ward(describe_s=0.0)
+    await eager.probe(5)
+    assert eager.engine.described["a:8000"] == 5
+
+
+async def test_one_slow_answer_takes_nobody_down() -> None:
+    ward = Ward()
+    await ward.probe()
+    ward.engine.health["a:8000"] = TimeoutError()
+    assert (await ward.probe(2)).up
+    worker = await ward.probe()
+    assert not worker.up
+    assert worker.last_error == "no answer to a probe in time"
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (False, "/health does not answer 200"),
+        (errors.worker_lost("a", "early"), "closed the connection early"),
+    ],
+)
+async def test_other_failures_are_given_the_same_patience(
+    answer: bool | Exception, why: str
+) -> None:
+    ward = Ward()
+    await ward.probe()
+    ward.engine.health["a:8000"] = answer
+    assert (await ward.probe(2)).up
+    assert not (await ward.probe()).up
+    assert why in str(ward.worker.last_error)
+
+
+async def test_a_success_between_starts_the_count_over() -> None:
+    ward = Ward()
+    await ward.probe()
+    for _ in range(4):
+        ward.engine.health["a:8000"] = False
+        await ward.probe(2)
+        ward.engine.health["a:8000"] = True
+        assert (await ward.probe()).up
+
+
+async def test_a_worker_that_cannot_be_reached_is_down_at_once() -> None:
+    ward = Ward()
+    await ward.probe()
+    ward.engine.health["a:8000"] = UNREACHABLE
+    assert not (await ward.probe()).up
+
+
+async def test_a_worker_back_up_is_asked_for_its_models_at_once() -> None:
+    ward = Ward()
+    await ward.probe()
+    ward.engine.health["a:8000"] = UNREACHABLE
+    await ward.probe()
+    ward.engine.health["a:8000"] = True
+    ward.engine.reports["a:8000"] = WorkerReport({"n": {}})
+    worker = await ward.probe()
+    assert (worker.up, worker.models) == (True, ["n"])
+
+
+async def test_a_worker_that_cannot_describe_itself_does_not_come_up() -> None:
+    ward = Ward()
+    ward.engine.reports["a:8000"] = errors.bad_response("a:8000", "no list")
+    worker = await ward.probe()
+    assert not worker.up
+    assert "no list" in str(worker.last_error)
+
+
+async def test_workers_are_probed_side_by_side() -> None:
+    fleet, engine = fleet_of("a", "b", "c", up=False), ScriptedEngine()
+    meeting = asyncio.Barrier(3)
+
+    async def healthy(pool: Pool) -> bool:
+        await meeting.wait()
+        return True
+
+    engine.healthy = healthy  # type: ignore[method-assign]
+    async with asyncio.timeout(5):
+        await HealthChecker(fleet, engine, interval_s=1.0, describe_s=1.0).probe_all()
+    assert all(worker.up for worker in fleet)
+
+
+async def test_one_worker_s_failure_is_not_another_s() -> None:
+    fleet, engine = fleet_of("a", "b", up=False), ScriptedEngine()
+    engine.health["a:8000"] = UNREACHABLE
+    await HealthChecker(fleet, engine, interval_s=1.0, describe_s=1.0).probe_all()
+    assert {worker.id: worker.up for worker in fleet} == {"a:8000": False, "b:8000": True}
+
+
+async def test_what_is_known_of_a_worker_that_left_is_dropped() -> None:
+    ward = Ward()
+    await ward.probe()
+    ward.fleet.set_workers(["http://b:8000"])
+    await ward.probe()
+    assert [worker.id for worker in ward.checker._missed] == ["b:8000"]
+    assert [worker.id for worker in ward.checker._described] == ["b:8000"]
+
+
+async def test_it_runs_until_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    ward = Ward()
+    sleep: Callable[[float], object] = asyncio.sleep
+    pauses: list[float] = []
+
+    async def nap(seconds: float) -> None:
+        pauses.append(seconds)
+        await sleep(0)  # type: ignore[misc]
+
+    monkeypatch.setattr("router.fleet.health.asyncio.sleep", nap)
+    running = asyncio.ensure_future(ward.checker.run())
+    while len(pauses) < 3:
+        await sleep(0)  # type: ignore[misc]
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert ward.engine.asked["a:8000"] >= 3
+    assert min(pauses) >= 0.05, "an interval of nothing is no busy loop"

@@ -1,0 +1,83 @@
+"""Each thing that an answer teaches reaches the part that learns it."""
+
+import pytest
+
+from router.index.memory import MemoryIndex
+from router.index.predicted import PredictedIndex
+from router.prompt.identity import TOKENS_PER_BYTE, TextIdentity
+from router.routing.cost import STEP_SECONDS, Rates
+from router.routing.learn import Learner
+from router.routing.policy import Decision
+from router.telemetry.metrics import Metrics
+from tests.unit.support import chat, request, workers_of
+
+ASKED = request(chat("word " * 2000))
+IDENTITY = TextIdentity().identify(ASKED)
+(WORKER,) = workers_of("a")
+DECISION = Decision(
+    worker=WORKER,
+    policy="prefix",
+    reason="cached",
+    blocks=3,
+    cached_tokens=1000.4,
+    uncached_tokens=200.0,
+    prefill_s=0.2,
+    waiting_s=0.3,
+    ttft_s=1.0,
+)
+
+
+class Bench:
+    """A learner and what it feeds."""
+
+    def __init__(self) -> None:
+        self.memory = MemoryIndex(capacity_tokens=1e9, max_blocks=10**9)
+        self.index = PredictedIndex(self.memory, default_kv_tokens=10**9)
+        self.identities, self.rates, self.metrics = TextIdentity(), Rates(), Metrics()
+        self.learner = Learner(self.index, self.identities, self.rates, self.metrics)
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def test_a_first_token_teaches_the_worker_s_rate(bench: Bench) -> None:
+    predicted = DECISION.prefill_s + DECISION.waiting_s + STEP_SECONDS
+    for _ in range(300):
+        bench.learner.first_token(DECISION, 2 * predicted)
+    assert bench.rates.scale(WORKER.id) == pytest.approx(2.0, rel=0.02)
+
+
+def test_the_error_of_the_prediction_is_a_metric(bench: Bench) -> None:
+    bench.learner.first_token(DECISION, 0.25)
+    assert bench.metrics.ttft_error.total == pytest.approx(-0.75)
+
+
+def test_prompt_tokens_teach_the_tokens_per_byte(bench: Bench) -> None:
+    bench.learner.prompt_tokens(ASKED, len(ASKED.prompt) // 2)
+    learned = bench.identities.identify(ASKED).tokens_per_byte
+    assert learned == pytest.approx(0.5, rel=0.01)
+    assert learned != TOKENS_PER_BYTE
+
+
+def test_cached_tokens_are_counted_and_audited(bench: Bench) -> None:
+    bench.index.sent(WORKER.id, IDENTITY)
+    other = TextIdentity().identify(request(chat("other " * 100)))
+    bench.index.sent(WORKER.id, other)
+    bench.learner.cached_tokens(DECISION, IDENTITY, 900)
+    assert dict(bench.metrics.cached_tokens) == {
+        ("predicted", "all"): 1000,
+        ("actual", "all"): 900,
+    }
+    assert bench.index.lookup(other)
+    bench.learner.cached_tokens(DECISION, IDENTITY, 0)
+    assert not bench.index.lookup(other), "a lost cache is forgotten"
+
+
+def test_an_answer_takes_room_and_is_remembered(bench: Bench) -> None:
+    bench.index.sent(WORKER.id, IDENTITY)
+    before = bench.memory.used_tokens(WORKER.id)
+    bench.learner.answered(WORKER.id, IDENTITY, 2500, 64)
+    assert bench.memory.used_tokens(WORKER.id) == before + 64
+    assert bench.index.cached_tokens(WORKER.id, IDENTITY, len(IDENTITY.keys)) == 2499

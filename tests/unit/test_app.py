@@ -1,0 +1,176 @@
+"""The composition root: what is wired to what, and that nothing is left running."""
+
+import asyncio
+import io
+import logging
+import socket
+import sys
+from typing import Any, get_args
+
+import pytest
+import uvicorn
+
+from router import app as app_module
+from router.app import App, build, installed_version, json_logs, run, server_config
+from router.engines.base import WorkerReport
+from router.prompt.endpoints import PATHS
+from router.settings import PolicyName, Settings
+from router.telemetry.logs import RequestLog
+
+WORKERS = ["http://a:1", "http://b:2"]
+
+
+def make(**settings: Any) -> App:
+    return build(Settings(**{"workers": WORKERS, **settings}), RequestLog(io.BytesIO(), json=True))
+
+
+class TestBuild:
+    def test_the_workers_are_there(self) -> None:
+        assert [worker.id for worker in make().fleet] == ["a:1", "b:2"]
+
+    @pytest.mark.parametrize("policy", get_args(PolicyName))
+    def test_every_policy_can_be_built(self, policy: str) -> None:
+        app = make(policy=policy)
+        assert app.gateway._chooser.name == policy
+
+    def test_settings_reach_the_edge(self) -> None:
+        app = make(body_limit=123, allow_paths=["/v2/*"])
+        assert app.services.body_limit == 123
+        assert app.services.routes.find(b"/v2/x") is not None
+        assert all(app.services.routes.find(path.encode()) for path in PATHS)
+
+    def test_two_apps_share_nothing(self) -> None:
+        one, other = make(), make()
+        one.fleet.set_workers([])
+        assert len(other.fleet) == 2
+        assert one.metrics is not other.metrics
+
+    def test_a_report_states_the_cache(self) -> None:
+        app = make()
+        worker = app.fleet.get("a:1")
+        assert worker is not None
+        app.fleet.set_report(worker, WorkerReport({"m": {}}, 5000, 16))
+        assert app.gateway._index._capacity(worker.id) == 5000
+
+    def test_what_is_kept_of_a_worker_goes_with_it(self) -> None:
+        app = make()
+        worker = app.fleet.get("a:1")
+        assert worker is not None
+        app.fleet.set_report(worker, WorkerReport({"m": {}}, 5000, 16))
+        app.gateway._chooser._rates.learn(worker.id, 0.1, 1.0)
+        app.fleet.set_workers(WORKERS[1:])
+        assert worker.id not in app.gateway._chooser._rates.scales
+        assert app.gateway._index._stated == {}
+
+    def test_a_scrape_sees_the_workers(self) -> None:
+        app = make()
+        worker = app.fleet.get("a:1")
+        assert worker is not None
+        app.fleet.mark_up(worker)
+        text = app.metrics.exposition().decode()
+        assert 'router_worker_up{worker="a:1"} 1.0' in text
+        assert 'router_worker_up{worker="b:2"} 0.0' in text
+
+    def test_a_scrape_counts_what_has_ended(self) -> None:
+        app = make()
+        assert app.metrics.settle == app.reporter.settle
+
+
+def test_the_server_s_configuration() -> None:
+    app = make(host="127.0.0.1", port=1234, keep_alive_s=7.0, shutdown_timeout_s=3.0)
+    config = server_config(app)
+    assert (config.host, config.port) == ("127.0.0.1", 1234)
+    assert (config.timeout_keep_alive, config.timeout_graceful_shutdown) == (7, 3)
+    assert config.app is app.asgi
+
+
+@pytest.mark.parametrize(
+    ("log_format", "terminal", "json"),
+    [
+        ("json", True, True),
+        ("text", False, False),
+        ("auto", True, False),
+        ("auto", False, True),
+    ],
+)
+def test_the_form_of_the_log(
+    monkeypatch: pytest.MonkeyPatch, log_format: Any, terminal: bool, json: bool
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    assert json_logs(Settings(log_format=log_format)) is json
+
+
+def test_the_version_is_a_text() -> None:
+    assert installed_version()
+
+
+class FakeServer:
+    """Serves for as long as `serve` says."""
+
+    def __init__(self, app: App, error: Exception | None = None) -> None:
+        self.app = app
+        self.error = error
+        self.sockets: list[socket.socket] | None = None
+        self.server_state = uvicorn.server.ServerState()
+        self.tasks: set[str] = set()
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        self.sockets = sockets
+        self.tasks = {task.get_name() for task in asyncio.all_tasks()}
+        await asyncio.sleep(0.02)
+        if self.error is not None:
+            raise self.error
+
+
+class TestRun:
+    @pytest.fixture(autouse=True)
+    def fast(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(app_module, "_FIRST_PROBE_S", 0.05)
+        monkeypatch.setattr(app_module, "_HOUSEKEEPING_S", 0.005)
+
+    def idle_app(self) -> App:
+        """No workers: nothing is probed."""
+        return make(workers=[])
+
+    async def test_background_tasks_run_beside_the_server_and_end_with_it(self) -> None:
+        app = self.idle_app()
+        server = FakeServer(app)
+        sockets: list[socket.socket] = []
+        await run(app, server, sockets)  # type: ignore[arg-type]
+        assert server.sockets is sockets
+        assert server.tasks >= {"health", "housekeeping"}
+        assert len(asyncio.all_tasks()) == 1
+
+    async def test_they_end_with_a_server_that_fails(self) -> None:
+        app = self.idle_app()
+        with pytest.raises(ExceptionGroup) as caught:
+            await run(app, FakeServer(app, OSError("address in use")))  # type: ignore[arg-type]
+        assert caught.group_contains(OSError, match="address in use")
+        assert len(asyncio.all_tasks()) == 1
+
+    async def test_no_workers_are_warned_of(self, caplog: pytest.LogCaptureFixture) -> None:
+        app = self.idle_app()
+        await run(app, FakeServer(app))  # type: ignore[arg-type]
+        assert "no workers are configured" in caplog.text
+
+    async def test_a_dead_worker_does_not_hold_the_start_up(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+        caplog.set_level(logging.WARNING)
+        app = make(workers=[f"http://127.0.0.1:{port}"])
+        async with asyncio.timeout(5):
+            await run(app, FakeServer(app))  # type: ignore[arg-type]
+        assert "is down" in caplog.text
+
+    async def test_what_is_known_is_written_out_in_the_end(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        app, calls = self.idle_app(), list[str]()
+        monkeypatch.setattr(type(app.reporter), "settle", lambda self: calls.append("settle"))
+        monkeypatch.setattr(type(app.request_log), "flush", lambda self: calls.append("flush"))
+        monkeypatch.setattr(type(app.fleet), "sweep", lambda self: calls.append("sweep"))
+        await run(app, FakeServer(app))  # type: ignore[arg-type]
+        assert calls.count("sweep") >= 1
+        assert calls[-2:] == ["settle", "flush"]

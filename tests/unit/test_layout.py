@@ -1,0 +1,64 @@
+"""Every module has its test file and stays small."""
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+UNIT = ROOT / "tests/unit"
+MODULES = sorted(str(path.relative_to(ROOT / "router")) for path in (ROOT / "router").rglob("*.py"))
+MAX_LINES = 300
+
+# Why a module has no unit test file of its own.
+ELSEWHERE = {
+    "__main__.py": "tests/unit/test_cli.py runs it",
+    "ids.py": "names of types only",
+    "index/base.py": "a protocol; tests/conformance/index_suite.py is its test",
+    "engines/base.py": "a protocol and its data",
+    "proxy/downstream.py": "protocols",
+    "routing/policy.py": "data and a type",
+    "fleet/worker.py": "data; fleet/test_fleet.py",
+    "edge/protocol.py": "a server's connection: tests/component",
+    "edge/http_exchange.py": "a server's connection: tests/component",
+    "edge/asgi.py": "a server's connection: tests/component",
+    "edge/admin.py": "HTTP routes: tests/component",
+}
+BY_BEHAVIOUR = ("simworker", "demo")
+"""Packages whose tests are grouped by what the program does, not by module."""
+
+
+def mirror(module: str) -> Path:
+    """Where a module's test file belongs."""
+    path = Path(module)
+    return UNIT / path.parent / f"test_{path.name}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_has_a_test_file_or_a_reason(module: str) -> None:
+    path = Path(module)
+    if path.name == "__init__.py" or path.parts[0] in BY_BEHAVIOUR:
+        return
+    assert mirror(module).exists() is not (module in ELSEWHERE), mirror(module).relative_to(ROOT)
+
+
+@pytest.mark.parametrize("module", sorted(ELSEWHERE))
+def test_every_exception_is_still_needed(module: str) -> None:
+    assert module in MODULES
+
+
+def test_every_mirrored_test_file_has_its_module() -> None:
+    folders = {str(Path(module).parent) for module in MODULES} - set(BY_BEHAVIOUR)
+    mirrors = {mirror(module) for module in MODULES}
+    stray = [
+        str(path.relative_to(ROOT))
+        for folder in folders - {"."}
+        for path in (UNIT / folder).glob("test_*.py")
+        if path not in mirrors
+    ]
+    assert stray == []
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_stays_small(module: str) -> None:
+    lines = (ROOT / "router" / module).read_text().count("\n")
+    assert lines <= MAX_LINES

@@ -1,0 +1,230 @@
+"""The configuration's sources, their order, and how mistakes are explained."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from router.settings import ConfigurationError, Settings, load
+
+Write = Callable[[str | bytes], Path]
+
+
+@pytest.fixture(autouse=True)
+def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"PREFIX_ROUTER_{name.upper()}", raising=False)
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write(text: str | bytes) -> Path:
+        file = tmp_path / "router.yaml"
+        file.write_bytes(text.encode() if isinstance(text, str) else text)
+        return file
+
+    return write
+
+
+def problems(file: Path | None, flags: dict[str, Any] | None = None) -> list[str]:
+    """What is said of a wrong configuration, without the file's folder."""
+    with pytest.raises(ConfigurationError) as caught:
+        load(file, flags or {})
+    folder = f"{file.parent}/" if file else ""
+    assert str(caught.value) == "\n".join(caught.value.problems)
+    return [problem.removeprefix(folder) for problem in caught.value.problems]
+
+
+class TestSources:
+    def test_defaults_need_nothing(self) -> None:
+        settings = load(None, {})
+        assert settings == Settings()
+        assert (settings.workers, settings.port, settings.policy) == ([], 8080, "prefix")
+
+    def test_a_file(self, write: Write) -> None:
+        file = write("workers:\n  - http://a:1\n  - http://b:2\nport: 9000\n")
+        settings = load(file, {})
+        assert settings.workers == ["http://a:1", "http://b:2"]
+        assert settings.port == 9000
+
+    @pytest.mark.parametrize("text", ["", "# nothing\n", "---\n", "{}\n"])
+    def test_an_empty_file(self, write: Write, text: str) -> None:
+        assert load(write(text), {}) == Settings()
+
+    def test_the_environment_wins_over_the_file(
+        self, write: Write, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("PREFIX_ROUTER_PORT", "9001")
+        monkeypatch.setenv("PREFIX_ROUTER_WORKERS", "http://a:1, http://b:2,")
+        settings = load(write("port: 9000\nworkers: [http://c:3]\nhost: 127.0.0.1\n"), {})
+        assert settings.port == 9001
+        assert settings.workers == ["http://a:1", "http://b:2"]
+        assert settings.host == "127.0.0.1"
+
+    def test_flags_win_over_the_environment(
+        self, write: Write, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("PREFIX_ROUTER_PORT", "9001")
+        settings = load(write("port: 9000\n"), {"port": 9002})
+        assert settings.port == 9002
+
+    def test_a_wrong_value_that_is_overridden_does_no_harm(self, write: Write) -> None:
+        assert load(write("port: many\n"), {"port": 1}).port == 1
+
+    def test_lists_may_be_written_with_commas(self, write: Write) -> None:
+        file = write(
+            "workers: http://a:1,http://b:2\nsession_headers: X-A, X-B\nallow_paths: /v2/*\n"
+        )
+        settings = load(file, {})
+        assert settings.workers == ["http://a:1", "http://b:2"]
+        assert settings.session_headers == ("X-A", "X-B")
+        assert settings.allow_paths == ["/v2/*"]
+
+    def test_other_variables_are_left_alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PREFIX_ROUTER_NO_SUCH_SETTING", "1")
+        monkeypatch.setenv("PORT", "1")
+        assert load(None, {}) == Settings()
+
+    def test_settings_do_not_change(self) -> None:
+        with pytest.raises(ValueError, match="frozen"):
+            Settings().port = 1
+
+    def test_a_key_is_not_shown(self) -> None:
+        assert "secret" not in repr(Settings(worker_api_key="secret"))
+
+
+class TestMistakes:
+    def test_a_value_is_placed_by_file_and_line(self, write: Write) -> None:
+        file = write("# comment\nhost: localhost\nport: 99999\n")
+        assert problems(file) == [
+            "router.yaml:3: port: Input should be less than or equal to 65535"
+        ]
+
+    def test_an_item_of_a_list_is_placed_by_its_own_line(self, write: Write) -> None:
+        file = write("workers:\n  - http://a:1\n  - ftp://b\n")
+        assert problems(file) == [
+            "router.yaml:3: workers.1: 'ftp://b': the scheme must be http or https"
+        ]
+
+    def test_all_mistakes_are_told_at_once(self, write: Write) -> None:
+        file = write("port: x\npolicy: best\nbody_limit: 0\n")
+        found = problems(file)
+        assert len(found) == 3
+        assert {problem.split(": ")[0] for problem in found} == {
+            "router.yaml:1",
+            "router.yaml:2",
+            "router.yaml:3",
+        }
+
+    @pytest.mark.parametrize(
+        ("name", "meant"),
+        [("worker", "workers"), ("polcy", "policy"), ("worker-api-key", "worker_api_key")],
+    )
+    def test_a_misspelt_name_is_recognised(self, write: Write, name: str, meant: str) -> None:
+        assert problems(write(f"host: h\n{name}: x\n")) == [
+            f"router.yaml:2: {name}: no such setting; did you mean `{meant}`?"
+        ]
+
+    def test_a_name_like_no_other(self, write: Write) -> None:
+        assert problems(write("zzz: 1\n")) == ["router.yaml:1: zzz: no such setting"]
+
+    def test_a_mistake_in_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PREFIX_ROUTER_PORT", "many")
+        (problem,) = problems(None)
+        assert problem.startswith("PREFIX_ROUTER_PORT: port: Input should be a valid integer")
+
+    def test_a_mistake_in_a_flag(self, write: Write) -> None:
+        (problem,) = problems(write("port: 1\n"), {"port": 70000})
+        assert problem.startswith("--port: port: ")
+
+    @pytest.mark.parametrize(
+        ("name", "value", "flag"),
+        [("workers", ["ftp://x"], "--worker"), ("allow_paths", [1], "--allow-path")],
+    )
+    def test_a_flag_is_named_as_it_is_written(self, name: str, value: list[Any], flag: str) -> None:
+        (problem,) = problems(None, {name: value})
+        assert problem.startswith(f"{flag}: ")
+
+    def test_what_goes_together(self, write: Write) -> None:
+        assert problems(write("tls_cert_file: /x\n")) == [
+            "router.yaml: tls_cert_file and tls_key_file go together"
+        ]
+        assert problems(None, {"tls_key_file": "/x"}) == [
+            "configuration: tls_cert_file and tls_key_file go together"
+        ]
+
+    @pytest.mark.parametrize(
+        "setting",
+        [
+            "body_limit: 0",
+            "keep_alive_s: 0",
+            "worker_idle_s: -1",
+            "connect_timeout_s: 0",
+            "health_interval_s: 0",
+            "health_timeout_s: 0",
+            "models_interval_s: 0",
+            "default_kv_tokens: 0",
+            "index_max_blocks: 0",
+            "shutdown_timeout_s: 0",
+            "port: -1",
+            "log_format: xml",
+            "log_level: loud",
+            "workers: 5",
+            "workers: [1]",
+            "host: [a]",
+        ],
+    )
+    def test_values_out_of_range(self, write: Write, setting: str) -> None:
+        (problem,) = problems(write(setting + "\n"))
+        assert problem.startswith("router.yaml:1: ")
+
+
+class TestFiles:
+    def test_a_file_that_is_not_there(self, tmp_path: Path) -> None:
+        (problem,) = problems(tmp_path / "none.yaml")
+        assert problem == "none.yaml: No such file or directory"
+
+    def test_a_folder(self, tmp_path: Path) -> None:
+        assert "directory" in problems(tmp_path)[0]
+
+    @pytest.mark.parametrize("text", ["- a\n", "text\n", "5\n"])
+    def test_a_file_that_holds_no_settings(self, write: Write, text: str) -> None:
+        (problem,) = problems(write(text))
+        assert problem == "router.yaml:1: the file must hold settings, `name: value` each"
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "port: [\n",
+            "a: b: c\n",
+            "\tport: 1\n",
+            "a: 1\n---\nb: 2\n",
+            "port: \x01\n",
+            "host: !python/object:os.system x\n",
+            "? [a]\n: b\n",
+            "host: *nowhere\n",
+        ],
+    )
+    def test_a_file_that_is_not_valid_yaml(self, write: Write, text: str) -> None:
+        (problem,) = problems(write(text))
+        assert problem.startswith("router.yaml")
+        assert "not valid YAML" in problem
+
+    def test_a_file_that_is_not_text(self, write: Write) -> None:
+        (problem,) = problems(write(b"host: \xff\xfe\n"))
+        assert problem.startswith("router.yaml")
+
+    @pytest.mark.parametrize("text", ["1: x\n", "on: x\n", "~: x\n"])
+    def test_names_that_yaml_does_not_take_for_text(self, write: Write, text: str) -> None:
+        (problem,) = problems(write(text))
+        assert problem.startswith("router.yaml:1: ")
+        assert "no such setting" in problem
+
+    def test_anchors(self, write: Write) -> None:
+        file = write("workers: &w [http://a:1]\nallow_paths: *w\n")
+        assert load(file, {}).allow_paths == ["http://a:1"]
+
+    def test_an_anchor_inside_itself(self, write: Write) -> None:
+        (problem,) = problems(write("workers: &w [*w]\n"))
+        assert problem.startswith("router.yaml")
