@@ -183,6 +183,10 @@ class RouterProtocol(HttpToolsProtocol):
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
 
+    def on_response_complete(self) -> None:
+        self._idle_since = perf_counter()
+        super().on_response_complete()
+
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         if type(cycle) is HttpExchange:
             self._current = cycle

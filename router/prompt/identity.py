@@ -7,6 +7,7 @@ import msgspec
 from router.ids import BlockKey
 from router.prompt.blocks import chain_seed, covered_bytes, text_keys
 from router.prompt.request import Request
+from router.prompt.token_rates import TokenRates
 
 _INLINE_DATA = re.compile(rb";base64,[A-Za-z0-9+/=_-]*")
 _MEDIA_TOKENS = 1000.0
@@ -14,9 +15,6 @@ _MEDIA_TOKENS = 1000.0
 
 _NEXT_MESSAGE_BYTES = 64
 """Where a next message names its role, if it does so first."""
-
-TOKENS_PER_BYTE = 0.25
-"""Before a model's first answer tells better: four characters of English a token."""
 
 
 class Tail(msgspec.Struct, frozen=True, gc=False):
@@ -73,32 +71,26 @@ class Identity(msgspec.Struct, frozen=True, gc=False):
 
 
 class TextIdentity:
-    """Identifies prompts by their text; learns each model's tokens per byte from its answers."""
+    """Identifies prompts by their text."""
 
     def __init__(self) -> None:
-        self._tokens_per_byte: dict[str, float] = {}
+        self._rates = TokenRates()
 
     def identify(self, request: Request) -> Identity:
         """Keys and size of `request`'s prompt."""
-        prompt = request.prompt
-        model = request.model or ""
+        prompt, model = request.prompt, request.model or ""
         keys = text_keys(prompt, chain_seed(model.encode(), *request.separators))
-        rate = self._tokens_per_byte.get(model, TOKENS_PER_BYTE)
+        rate = self._rates.rate(model, keys)
         tokens = len(prompt) * rate
         if tokens > _MEDIA_TOKENS and b";base64," in prompt:
             tokens, rate = _with_media(prompt, rate)
         return Identity(prompt, keys, tokens, rate)
 
-    def learn(self, request: Request, prompt_tokens: int) -> None:
+    def learn(self, request: Request, identity: Identity, prompt_tokens: int) -> None:
         """An answer said how long the prompt really was."""
         size = len(request.prompt)
-        if not size or not prompt_tokens or b";base64," in request.prompt:
-            return
-        model = request.model or ""
-        seen = prompt_tokens / size
-        known = self._tokens_per_byte.get(model)
-        weight = min(0.2, size / 20_000)
-        self._tokens_per_byte[model] = seen if known is None else known + weight * (seen - known)
+        if size and prompt_tokens and b";base64," not in request.prompt:
+            self._rates.learn(request.model or "", identity.keys, size, prompt_tokens)
 
 
 def _with_media(prompt: bytes, rate: float) -> tuple[float, float]:

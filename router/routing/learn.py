@@ -26,9 +26,9 @@ class Learner:
         predicted = decision.prefill_s + decision.waiting_s + STEP_SECONDS
         self._rates.learn(decision.worker.id, predicted, observed_s)
 
-    def prompt_tokens(self, request: Request, tokens: int) -> None:
+    def prompt_tokens(self, request: Request, identity: Identity, tokens: int) -> None:
         """The answer said how long the prompt was."""
-        self._identities.learn(request, tokens)
+        self._identities.learn(request, identity, tokens)
 
     def cached_tokens(self, decision: Decision, identity: Identity, actual: int) -> None:
         """The answer said how much of the prompt was cached."""

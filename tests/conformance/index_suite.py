@@ -14,7 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from router.ids import WorkerId
 from router.prompt.blocks import chain_seed, covered_bytes, text_keys
-from router.prompt.identity import TOKENS_PER_BYTE, Identity
+from router.prompt.identity import Identity
+from router.prompt.token_rates import TOKENS_PER_BYTE
 
 A, B, C = (WorkerId(f"gpu-{name}:8000") for name in "abc")
 BLOCK_BYTES = covered_bytes(1)

@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.prompt.blocks import covered_bytes
-from router.prompt.identity import TOKENS_PER_BYTE, Identity, TextIdentity
+from router.prompt.identity import Identity, TextIdentity
+from router.prompt.request import Request
+from router.prompt.token_rates import TOKENS_PER_BYTE
 from tests.unit.support import chat, request
 
 LONG = "word " * 400
@@ -16,6 +18,10 @@ LONG = "word " * 400
 
 def identify(body: dict[str, Any]) -> Identity:
     return TextIdentity().identify(request(body))
+
+
+def learn(identities: TextIdentity, asked: Request, tokens: int) -> None:
+    identities.learn(asked, identities.identify(asked), tokens)
 
 
 def test_equal_prompts_are_equal_whatever_the_sampling() -> None:
@@ -78,7 +84,7 @@ def test_an_answer_teaches_the_tokens_per_byte_of_its_model() -> None:
     identities = TextIdentity()
     asked = request(chat(LONG))
     size = len(asked.prompt)
-    identities.learn(asked, size // 5)
+    learn(identities, asked, size // 5)
     assert identities.identify(asked).tokens == pytest.approx(size // 5)
     other = request({**chat(LONG), "model": "other"})
     assert identities.identify(other).tokens == size * TOKENS_PER_BYTE
@@ -88,26 +94,26 @@ def test_later_answers_move_the_estimate_by_a_part() -> None:
     identities = TextIdentity()
     asked = request(chat(LONG))
     size = len(asked.prompt)
-    identities.learn(asked, size // 5)
+    learn(identities, asked, size // 5)
     for _ in range(200):
-        identities.learn(asked, size // 2)
+        learn(identities, asked, size // 2)
     assert identities.identify(asked).tokens == pytest.approx(size // 2, rel=0.01)
 
 
 def test_a_short_prompt_says_little() -> None:
     identities = TextIdentity()
     long, short = request(chat(LONG)), request(chat("hi"))
-    identities.learn(long, len(long.prompt) // 4)
+    learn(identities, long, len(long.prompt) // 4)
     before = identities.identify(long).tokens
-    identities.learn(short, len(short.prompt) * 10)
+    learn(identities, short, len(short.prompt) * 10)
     assert identities.identify(long).tokens < before * 1.1
 
 
 @pytest.mark.parametrize("tokens", [0, 10])
 def test_no_prompt_or_no_count_teaches_nothing(tokens: int) -> None:
     identities = TextIdentity()
-    identities.learn(request({"model": "m"}), tokens)
-    identities.learn(request(chat(LONG)), 0)
+    learn(identities, request({"model": "m"}), tokens)
+    learn(identities, request(chat(LONG)), 0)
     asked = request(chat(LONG))
     assert identities.identify(asked).tokens_per_byte == TOKENS_PER_BYTE
 
@@ -128,7 +134,7 @@ def test_an_inline_image_costs_an_image_whatever_its_bytes() -> None:
 
 def test_images_teach_nothing_about_text() -> None:
     identities = TextIdentity()
-    identities.learn(request(picture(3000)), 50)
+    learn(identities, request(picture(3000)), 50)
     assert identities.identify(request(chat(LONG))).tokens_per_byte == TOKENS_PER_BYTE
 
 

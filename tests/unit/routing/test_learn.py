@@ -4,7 +4,8 @@ import pytest
 
 from router.index.memory import MemoryIndex
 from router.index.predicted import PredictedIndex
-from router.prompt.identity import TOKENS_PER_BYTE, TextIdentity
+from router.prompt.identity import TextIdentity
+from router.prompt.token_rates import TOKENS_PER_BYTE
 from router.routing.cost import STEP_SECONDS, Rates
 from router.routing.learn import Learner
 from router.routing.policy import Decision
@@ -55,7 +56,7 @@ def test_the_error_of_the_prediction_is_a_metric(bench: Bench) -> None:
 
 
 def test_prompt_tokens_teach_the_tokens_per_byte(bench: Bench) -> None:
-    bench.learner.prompt_tokens(ASKED, len(ASKED.prompt) // 2)
+    bench.learner.prompt_tokens(ASKED, IDENTITY, len(ASKED.prompt) // 2)
     learned = bench.identities.identify(ASKED).tokens_per_byte
     assert learned == pytest.approx(0.5, rel=0.01)
     assert learned != TOKENS_PER_BYTE
