@@ -56,17 +56,23 @@ class Gateway:
         """Set out to answer a request; every failure is told to the client."""
         journey = Journey(incoming, request_id, client)
         try:
-            request = journey.request = Request(incoming)
-            journey.model = request.model
-            journey.candidates = self._candidates(request)
-            journey.identity = self._identities.identify(request)
-            self._reporter.degraded(journey)
-            journey.overlaps = self._chooser.look_up(journey.identity)
+            self._prepare(journey)
         except RouterError as error:
             self._give_up(journey, error)
+        except Exception:  # a defect of ours is an error for the client and a trace for the log
+            logger.exception("request %r failed", journey.request_id)
+            self._give_up(journey, INTERNAL_ERROR)
         else:
             self._attempt(journey)
         return journey
+
+    def _prepare(self, journey: Journey) -> None:
+        request = journey.request = Request(journey.incoming)
+        journey.model = request.model
+        journey.candidates = self._candidates(request)
+        journey.identity = self._identities.identify(request)
+        self._reporter.degraded(journey)
+        journey.overlaps = self._chooser.look_up(journey.identity)
 
     def refuse(
         self, incoming: Incoming, request_id: bytes, client: Downstream, error: RouterError
@@ -85,14 +91,16 @@ class Gateway:
     def _attempt(self, journey: Journey) -> None:
         try:
             self._try_worker(journey)
-        except Exception:  # a defect of ours is an error for the client and a trace for the log
+        except Exception:
             logger.exception("request %r failed", journey.request_id)
             self._give_up(journey, INTERNAL_ERROR)
 
     def _try_worker(self, journey: Journey) -> None:
-        decision = journey.decision = self._chooser.choose(
-            journey.request, journey.identity, journey.candidates, journey.overlaps
-        )
+        if not journey.fresh:  # else it is the same worker once more
+            journey.decision = self._chooser.choose(
+                journey.request, journey.identity, journey.candidates, journey.overlaps
+            )
+        decision = journey.decision
         worker = decision.worker
         prefill = PendingPrefill(
             decision.prefill_s, decision.uncached_tokens, streams=journey.request.stream

@@ -46,6 +46,7 @@ class HttpExchange(Exchange):
         "_method",
         "_out",
         "_silent",
+        "_told_to_go_on",
         "_version",
         "_wire",
         "disconnected",
@@ -78,6 +79,7 @@ class HttpExchange(Exchange):
         self._body: list[bytes] = []
         self._body_bytes = 0
         self._active = False
+        self._told_to_go_on = False
 
     # -- the request comes in ------------------------------------------------------------------
 
@@ -89,10 +91,17 @@ class HttpExchange(Exchange):
 
     def expect_more(self) -> None:
         """The body is not all there yet: turn away one that is announced as too large, answer `Expect`."""
+        if self._told_to_go_on:
+            return
+        self._told_to_go_on = True
         fields = dict(self._headers)
         if int(fields.get(b"content-length", b"0")) > self._services.body_limit:
             self._refuse_body()
-        elif fields.get(b"expect", b"").lower() == b"100-continue" and self._version != "1.0":
+        elif (
+            fields.get(b"expect", b"").lower() == b"100-continue"
+            and self._version != "1.0"
+            and not self._body_bytes
+        ):
             self._wire.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def receive(self, data: bytes) -> None:

@@ -179,7 +179,11 @@ class RouterProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self.flow.resume_reading()
-        if self.pipeline:
+        if self.pipeline:  # not at once: a long row of quick answers would become a deep stack
+            self.loop.call_soon(self._start_waiting)
+
+    def _start_waiting(self) -> None:
+        if self.pipeline and self._current is None and not self.transport.is_closing():
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
 
@@ -191,6 +195,8 @@ class RouterProtocol(HttpToolsProtocol):
         if type(cycle) is HttpExchange:
             self._current = cycle
             cycle.begin()
+            if not cycle.whole:
+                cycle.expect_more()
         else:
             super()._start_asgi_task(cycle, app)
 

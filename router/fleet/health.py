@@ -69,6 +69,9 @@ class HealthChecker:
             self._failed(worker, error.message, certain=error.code == "worker_unreachable")
         except TimeoutError:
             self._failed(worker, "no answer to a probe in time")
+        except Exception:  # one worker's oddity must not end the loop for all
+            logger.exception("probing worker %s failed", worker.id)
+            self._failed(worker, "the probe failed; the log has the details")
         else:
             self._missed[worker] = 0
             self._fleet.mark_up(worker)

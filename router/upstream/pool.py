@@ -38,7 +38,10 @@ class Address:
             raise ValueError(f"{url!r}: a worker URL has no query, fragment or credentials")
         if not parts.hostname.isascii():
             raise ValueError(f"{url!r}: write the host's name in ASCII (punycode)")
-        parts.hostname.encode("idna")  # raises for names that cannot be looked up
+        try:
+            parts.hostname.encode("idna")
+        except UnicodeError:
+            raise ValueError(f"{url!r}: {parts.hostname!r} is not a host name") from None
         tls = parts.scheme == "https"
         port = parts.port or (443 if tls else 80)
         return cls(parts.hostname, port, tls, parts.path.rstrip("/").encode("ascii"))
