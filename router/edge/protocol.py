@@ -174,6 +174,10 @@ class RouterProtocol(HttpToolsProtocol):
     def exchange_complete(self) -> None:
         """The answer has been written (`http_exchange.Wire`)."""
         self._current = None
+        self.on_response_complete()
+
+    def on_response_complete(self) -> None:
+        """An answer is complete, ours or the ASGI application's. `close_if_idle` replaces uvicorn's timer."""
         self.server_state.total_requests += 1
         self._idle_since = perf_counter()
         if self.transport.is_closing():
@@ -186,10 +190,6 @@ class RouterProtocol(HttpToolsProtocol):
         if self.pipeline and self._current is None and not self.transport.is_closing():
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
-
-    def on_response_complete(self) -> None:
-        self._idle_since = perf_counter()
-        super().on_response_complete()
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         if type(cycle) is HttpExchange:

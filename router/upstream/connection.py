@@ -163,7 +163,7 @@ class Connection(asyncio.Protocol):
     def _finish(self, handler: ResponseHandler) -> None:
         self._handler = None
         self._served += 1
-        trailers, reusable = self._trailers, self._reusable and not self.closing
+        trailers, reusable = self._trailers, self._reusable and self._all_sent()
         self._reset()
         handler.on_complete(trailers)
         if reusable:
@@ -171,6 +171,15 @@ class Connection(asyncio.Protocol):
             self._owner.connection_idle(self)
         else:
             self.close()
+
+    def _all_sent(self) -> bool:
+        """A worker that answers before it has read the request may never read the rest of it."""
+        transport = self._transport
+        return (
+            transport is not None
+            and not transport.is_closing()
+            and not transport.get_write_buffer_size()
+        )
 
     def fail(self, error: errors.RouterError) -> None:
         """Close at once; an answer under way ends with `error`."""

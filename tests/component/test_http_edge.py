@@ -239,6 +239,14 @@ async def test_head(worker: FakeWorker, router: RunningRouter) -> None:
         assert (await client.response()).status == 200
 
 
+async def test_options_of_the_whole_server(worker: FakeWorker, router: RunningRouter) -> None:
+    """`*` is no path; it is answered all the same."""
+    async with router.connect() as client:
+        await client.send(request("OPTIONS", "*") + request("GET", "/health"))
+        assert (await client.response(method="OPTIONS")).status in (200, 204, 400, 404, 405)
+    assert worker.requests == []
+
+
 async def test_preflight_is_forwarded(worker: FakeWorker, router: RunningRouter) -> None:
     """Browsers ask first, without credentials; the worker's answer is the one that counts."""
 
@@ -591,6 +599,21 @@ async def test_upgrade_is_not_taken(
         assert [sent.all(n) for n in ("upgrade", "connection", "http2-settings")] == [[], [], []]
 
 
+async def test_upgrade_offers_in_any_pieces(worker: FakeWorker, router: RunningRouter) -> None:
+    """Several in one write, and one byte by byte."""
+    offer = [("Connection", "Upgrade"), ("Upgrade", "h2c")]
+    data = b"".join(request("POST", CHAT, b"%d" % n, offer) for n in range(3))
+    data += request("GET", "/health", headers=offer) + request("POST", CHAT, b"3", offer)
+    async with router.connect() as client:
+        await client.send(data)
+        for byte in request("POST", CHAT, b"4", offer):
+            client.writer.write(bytes([byte]))
+            await asyncio.sleep(0)
+        answers = [await client.response() for _ in range(6)]
+    assert [a.json()["body"] for n, a in enumerate(answers) if n != 3] == ["0", "1", "2", "3", "4"]
+    assert (answers[3].status, answers[3].body) == (200, b"")
+
+
 # -- answers of every framing ------------------------------------------------------------------
 
 
@@ -703,6 +726,26 @@ async def test_answer_before_the_request_is_read(worker: FakeWorker, router: Run
     worker.script = script
     response = await router.post(body)
     assert (response.status, response.json()) == (413, {"error": "no"})
+
+
+async def test_connection_with_an_unread_request_is_not_used_again(
+    worker: FakeWorker, router: RunningRouter
+) -> None:
+    """A worker that refuses a large body may never read it: the next request must not wait behind it."""
+    early: list[Wire] = []
+
+    def refuse(method: str, wire: Wire) -> None:
+        if method == "POST" and not early:
+            early.append(wire)
+            wire.answer_early(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\n{}")
+
+    worker.on_head = refuse
+    async with router.connect() as client:
+        assert (await client.call(CHAT, chat("x" * 20_000_000))).status == 413
+        for _ in range(3):
+            assert (await client.call(CHAT, chat())).status == 200
+    assert early[0] not in {sent.wire for sent in worker.requests}
+    early[0].resume()
 
 
 # -- addresses ---------------------------------------------------------------------------------

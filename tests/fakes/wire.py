@@ -63,6 +63,9 @@ class Host(Protocol):
     def closed(self, wire: "Wire") -> None:
         """A connection is gone."""
 
+    def head_received(self, method: str, wire: "Wire") -> None:
+        """A request's head is complete, its body is not."""
+
     def received(self, request: Request) -> None:
         """A request is complete."""
 
@@ -119,6 +122,12 @@ class Wire(asyncio.Protocol):
             await self._writable.wait()
         if self.closed.is_set():
             raise WireClosedError
+
+    def answer_early(self, data: bytes) -> None:
+        """Write bytes before the request is whole, and read no more of it."""
+        assert self._transport is not None
+        self._transport.write(data)
+        self.pause()
 
     async def reply(self, status: int = 200, headers: Fields = (), body: bytes = b"") -> None:
         """A whole answer with its length."""
@@ -223,6 +232,9 @@ class Wire(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers.append((name.decode("latin-1"), value.decode("latin-1")))
+
+    def on_headers_complete(self) -> None:
+        self._host.head_received(self._parser.get_method().decode("ascii"), self)
 
     def on_body(self, body: bytes) -> None:
         self._body.append(body)

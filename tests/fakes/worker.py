@@ -75,6 +75,8 @@ class FakeWorker:
         """Open connections, oldest first."""
         self.accepted = 0
         self.errors: list[BaseException] = []
+        self.on_head: Callable[[str, Wire], None] = _read_on
+        """Called with method and connection before a request's body is read."""
         self.port = 0
         self._host = host
         self._tls = tls
@@ -164,6 +166,9 @@ class FakeWorker:
         self.wires.remove(wire)
         self._news.set()
 
+    def head_received(self, method: str, wire: Wire) -> None:
+        self.on_head(method, wire)
+
     def received(self, request: Request) -> None:
         known = self._route(request) is not None
         (self.probes if known else self.requests).append(request)
@@ -190,6 +195,10 @@ class FakeWorker:
 
     async def _metrics(self, request: Request, wire: Wire) -> None:
         await wire.reply(200, [("Content-Type", "text/plain")], self.metrics)
+
+
+def _read_on(method: str, wire: Wire) -> None:
+    """Wait for the body."""
 
 
 async def _health(request: Request, wire: Wire) -> None:

@@ -25,6 +25,7 @@ class FakeTransport(asyncio.Transport):
         super().__init__()
         self.written = b""
         self.writes = 0
+        self.unsent = 0
         self.reading = True
         self.aborted = False
         self._closing = False
@@ -35,6 +36,9 @@ class FakeTransport(asyncio.Transport):
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
         self.write(b"".join(list_of_data))
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent
 
     def is_closing(self) -> bool:
         return self._closing

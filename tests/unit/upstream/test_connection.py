@@ -387,6 +387,16 @@ def test_a_small_request_is_one_write_and_a_large_one_is_not_copied_together() -
     assert big.transport.written == b"HEAD" + body
 
 
+def test_an_answer_to_an_unread_request_ends_the_connection() -> None:
+    """A worker that answers 413 early may never read the rest; the next request would wait behind it."""
+    peer = Peer()
+    peer.request()
+    peer.transport.unsent = 1
+    peer.feed(HEAD + b"content-length: 0\r\n\r\n")
+    assert peer.owner.idle == []
+    assert peer.transport.is_closing()
+
+
 def test_a_kept_alive_connection_closed_before_any_byte_is_stale() -> None:
     peer = Peer()
     peer.request()
