@@ -161,16 +161,15 @@ class HttpExchange(Exchange):
     def write(self, data: bytes) -> None:
         if self._silent or not data:
             return
-        if self._chunked:
-            self._out += (b"%x\r\n" % len(data), data, b"\r\n")
-        else:
-            self._out.append(data)
+        self._out.append(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
 
     def flush(self) -> None:
-        if self._out:
-            out, self._out = self._out, []
+        out = self._out
+        if out:
+            data = out[0] if len(out) == 1 else b"".join(out)
+            out.clear()
             if not self.disconnected:
-                self._wire.transport.write(b"".join(out))
+                self._wire.transport.write(data)
 
     def finish(self, trailers: Headers) -> None:
         if self._chunked:

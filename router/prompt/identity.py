@@ -13,6 +13,11 @@ _INLINE_DATA = re.compile(rb";base64,[A-Za-z0-9+/=_-]*")
 _MEDIA_TOKENS = 1000.0
 """What an inline image or clip is taken to cost; its base64 text says nothing about that."""
 
+_ACCURATE = 0.005
+"""An estimate this close is left as it is."""
+
+_SAMPLES = 8
+_SAMPLE_BYTES = 64
 _NEXT_MESSAGE_BYTES = 64
 """Where a next message names its role, if it does so first."""
 
@@ -82,15 +87,25 @@ class TextIdentity:
         keys = text_keys(prompt, chain_seed(model.encode(), *request.separators))
         rate = self._rates.rate(model, keys)
         tokens = len(prompt) * rate
-        if tokens > _MEDIA_TOKENS and b";base64," in prompt:
+        if tokens > _MEDIA_TOKENS and _has_media(prompt):
             tokens, rate = _with_media(prompt, rate)
         return Identity(prompt, keys, tokens, rate)
 
     def learn(self, request: Request, identity: Identity, prompt_tokens: int) -> None:
         """An answer said how long the prompt really was."""
-        size = len(request.prompt)
-        if size and prompt_tokens and b";base64," not in request.prompt:
-            self._rates.learn(request.model or "", identity.keys, size, prompt_tokens)
+        model, size = request.model or "", len(request.prompt)
+        accurate = abs(prompt_tokens - identity.tokens) <= _ACCURATE * prompt_tokens
+        if accurate and self._rates.knows(model):
+            return
+        if size and prompt_tokens and not _has_media(request.prompt):
+            self._rates.learn(model, identity.keys, size, prompt_tokens)
+
+
+def _has_media(prompt: bytes) -> bool:
+    """Inline data are long runs without a space: only where a few samples show one is all of it searched."""
+    step = len(prompt) // _SAMPLES or 1
+    samples = (prompt[at : at + _SAMPLE_BYTES] for at in range(step // 2, len(prompt), step))
+    return any(b" " not in sample for sample in samples) and b";base64," in prompt
 
 
 def _with_media(prompt: bytes, rate: float) -> tuple[float, float]:

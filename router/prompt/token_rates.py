@@ -24,6 +24,10 @@ class TokenRates:
         self._models: dict[str, float] = {}
         self._beginnings: OrderedDict[BlockKey, float] = OrderedDict()
 
+    def knows(self, model: str) -> bool:
+        """Some answer of `model` was learned from."""
+        return model in self._models
+
     def rate(self, model: str, keys: Sequence[BlockKey]) -> float:
         """Tokens per byte to expect of the prompt with these keys."""
         for place in _BEGINNINGS:

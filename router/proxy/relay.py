@@ -15,6 +15,9 @@ from router.telemetry.metrics import Histogram
 from router.upstream.headers import response_headers
 
 _TAIL_BYTES = 65_536
+_STREAM_TAIL_BYTES = 4_096
+"""Usage comes in a stream's last event. What is kept of hundreds of streams should fit the processor's cache."""
+
 _EVENT_STREAM = b"text/event-stream"
 
 
@@ -37,6 +40,7 @@ class Relay:
         "_refusals",
         "_tail",
         "_tail_bytes",
+        "_tail_limit",
         "first_token_at",
         "head",
         "is_stream",
@@ -72,17 +76,19 @@ class Relay:
         self._on_end = on_end
         self._tail: list[bytes] = []
         self._tail_bytes = 0
+        self._tail_limit = _TAIL_BYTES
         self._events = 0
 
     @property
     def tail(self) -> bytes:
-        """The answer's last bytes, `_TAIL_BYTES` or somewhat more."""
+        """The answer's last bytes: `_TAIL_BYTES`, of a stream `_STREAM_TAIL_BYTES`, or somewhat more."""
         return self._tail[0] if len(self._tail) == 1 else b"".join(self._tail)
 
     def forget(self) -> None:
-        """Let go of the kept pieces."""
+        """Let go of the kept pieces and of whoever was told."""
         self.head = b""
         self._tail.clear()
+        del self._downstream, self._on_first_token, self._on_end
 
     # -- called by the worker's connection -----------------------------------------------------
 
@@ -98,6 +104,7 @@ class Relay:
             return
         fields = dict(headers)
         if fields.get(b"content-type", b"").startswith(_EVENT_STREAM):
+            self._tail_limit = _STREAM_TAIL_BYTES
             self.is_stream = b"content-encoding" not in fields
             self.open_ended = self.is_stream and length is None
         self._downstream.start(status, response_headers(headers) + self._added, length)
@@ -107,14 +114,18 @@ class Relay:
         if self.refused:
             return
         self._downstream.write(data)
+        if self.is_stream:
+            if self.first_token_at:
+                self._events += token_events(data)
+            else:
+                self._events += max(0, token_events(data) - announcements(data))
         if not self.head:
             self.head = data
-        if self.is_stream:
-            events = token_events(data)
-            if not self.first_token_at:
-                events = max(0, events - announcements(data))
-            self._events += events
-        self._remember(data)
+        tail = self._tail
+        tail.append(data)
+        self._tail_bytes += len(data)
+        while self._tail_bytes - len(tail[0]) >= self._tail_limit:
+            self._tail_bytes -= len(tail.pop(0))
 
     def on_read(self) -> None:
         """One write per read; token times are the times of reads."""
@@ -145,9 +156,3 @@ class Relay:
             self._on_first_token(now)
         self.last_token_at = now
         self.tokens += events
-
-    def _remember(self, data: bytes) -> None:
-        self._tail.append(data)
-        self._tail_bytes += len(data)
-        while self._tail_bytes - len(self._tail[0]) >= _TAIL_BYTES:
-            self._tail_bytes -= len(self._tail.pop(0))

@@ -237,11 +237,8 @@ class Connection(asyncio.Protocol):
 
 def _framing(headers: Headers) -> tuple[int | None, bool]:
     """(content length, chunked) of an answer; the parser has rejected what contradicts itself."""
-    length: int | None = None
-    chunked = False
-    for name, value in headers:
-        if name == b"content-length" and value.isdigit():
-            length = int(value)
-        elif name == b"transfer-encoding":
-            chunked = b"chunked" in value.lower()
-    return (None if chunked else length), chunked
+    fields = dict(headers)
+    if b"chunked" in fields.get(b"transfer-encoding", b"").lower():
+        return None, True
+    length = fields.get(b"content-length", b"")
+    return (int(length) if length.isdigit() else None), False

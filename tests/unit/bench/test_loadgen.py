@@ -106,3 +106,9 @@ def test_percentiles() -> None:
     assert percentiles_ms(array("d")) is None
     found = percentiles_ms(array("d", [i / 1000 for i in range(100)]))
     assert found == {"p50": 50.0, "p90": 90.0, "p99": 99.0, "max": 99.0}
+
+
+async def test_failed_requests_count_towards_the_limit() -> None:
+    load, client, _ = connected(stream=False, limit=1)
+    client.data_received(answer(b"{}", b"503 Service Unavailable"))
+    assert load.limit_reached.is_set()

@@ -9,12 +9,14 @@ PROSE, CODE = list(range(10)), list(range(100, 110))
 
 
 def test_nothing_known() -> None:
+    assert not TokenRates().knows("m")
     assert TokenRates().rate("m", PROSE) == TOKENS_PER_BYTE
 
 
 def test_a_model_s_answers_tell_for_its_other_prompts() -> None:
     rates = TokenRates()
     rates.learn("m", [], 4000, 1200)
+    assert rates.knows("m")
     assert rates.rate("m", PROSE) == pytest.approx(0.3)
     assert rates.rate("other", PROSE) == TOKENS_PER_BYTE
 
