@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from router.app import build, run, server_config
+from router.app import App, build, run, server_config
 from router.demo.client import Asked, ChatClient
 from router.demo.fleet import simulated_workers
 from router.demo.workload import ANSWER_TOKENS, CONVERSATIONS, TURNS, Conversation, conversations
@@ -81,12 +81,14 @@ async def demo(options: DemoOptions) -> None:
     given = nullcontext(list(options.workers))
     async with given if options.workers else simulated_workers(options.simulated) as workers:
         console.print(f"{len(workers)} workers: {' '.join(workers)}")
-        async with _routed(workers, "round_robin", options, port=0) as (url, _):
+        async with _routed(workers, "round_robin", options, port=0) as (url, _, _):
             baseline = await _measure("round_robin", url, console)
-        async with _routed(workers, "prefix", options, port=options.port) as (url, gate):
+        async with _routed(workers, "prefix", options, port=options.port) as (url, gate, app):
             result = await _measure("prefix", url, console)
             console.print(_table(baseline, result))
             console.print(_invitation(url, await _model(url)), soft_wrap=True, highlight=False)
+            app.reporter.settle()  # the workload's lines are not to be seen
+            app.request_log.flush()
             gate.is_open = True
             if not options.once:
                 await asyncio.Event().wait()
@@ -95,8 +97,8 @@ async def demo(options: DemoOptions) -> None:
 @asynccontextmanager
 async def _routed(
     workers: list[str], policy: PolicyName, options: DemoOptions, *, port: int
-) -> AsyncIterator[tuple[str, _Gate]]:
-    """A router in this process while the block runs: its URL and its log's gate."""
+) -> AsyncIterator[tuple[str, _Gate, App]]:
+    """A router in this process while the block runs: its URL, its log's gate and itself."""
     gate = _Gate()
     settings = Settings(workers=workers, policy=policy, host=options.host, port=port)
     app = build(settings, RequestLog(gate, json=False))
@@ -107,7 +109,7 @@ async def _routed(
             await asyncio.sleep(0.02)
         try:
             actual = server.servers[0].sockets[0].getsockname()[1]
-            yield f"http://{options.host}:{actual}", gate
+            yield f"http://{options.host}:{actual}", gate, app
         finally:
             server.should_exit = True
 
