@@ -1,4 +1,4 @@
-"""Closed-loop HTTP load: N connections, each sends its next request when the last answer ended.
+"""Closed-loop HTTP load: N connections, each sends its next request when the last answer ended, or at its turn with --rate.
 
     python -m bench.dataplane.loadgen --port 18300 --connections 500 --stream --tokens 128
 
@@ -46,6 +46,7 @@ class Client(asyncio.Protocol):
         self._reader = AnswerReader()
         self._quick = False  # inside a stream, between whole events
         self._counted = 0  # chunks of this answer that are in the totals
+        self._due = 0.0  # when the next request may go out
         self.sent_at: float | None = None
         self.transport: asyncio.Transport | None = None
 
@@ -62,6 +63,7 @@ class Client(asyncio.Protocol):
         self._reader.reset()
         self._counted = 0
         self.sent_at = time.perf_counter()
+        self._due = max(self._due, self.sent_at - self._load.period_s) + self._load.period_s
         self.transport.write(self._load.source.next())
 
     def data_received(self, data: bytes) -> None:
@@ -101,9 +103,16 @@ class Client(asyncio.Protocol):
         self.sent_at = None
         self._load.ended()
         if not reader.closes:
-            self._send()
+            self._send_when_due()
         elif self.transport:
             self.transport.close()
+
+    def _send_when_due(self) -> None:
+        wait_s = self._due - time.perf_counter()
+        if wait_s <= 0:
+            self._send()
+        else:
+            asyncio.get_running_loop().call_later(wait_s, self._send)
 
     def _fail(self, why: str) -> None:
         self._totals.errors += 1
@@ -134,7 +143,10 @@ class Load:
     # the usage event and [DONE] come in the same write as the last token
     extra_events = 2
 
-    def __init__(self, port: int, shape: Shape, limit: int | None = None) -> None:
+    def __init__(
+        self, port: int, shape: Shape, limit: int | None = None, period_s: float = 0.0
+    ) -> None:
+        self.period_s = period_s
         self.stream = shape.stream
         self.totals = Totals()
         self.source = Source(templates(shape, f"127.0.0.1:{port}"))
@@ -202,7 +214,8 @@ class Load:
 async def run(args: argparse.Namespace) -> dict[str, object]:
     """One run: ramp and warm-up, then the measured window."""
     shape = Shape(args.prompt_bytes, args.stream, args.tokens, args.groups, args.share)
-    load = Load(args.port, shape, args.requests)
+    period_s = args.connections / args.rate if args.rate else 0.0
+    load = Load(args.port, shape, args.requests, period_s)
     meter = Meter(load.totals, args.router_pid, args.backend_pid, args.router_core)
     load.start(args.connections, args.ramp)
     watch = asyncio.get_running_loop().create_task(load.watch())
@@ -241,6 +254,7 @@ def parser() -> argparse.ArgumentParser:
     )
     out.add_argument("--seconds", type=float, default=4, help="length of the window")
     out.add_argument("--requests", type=int, help="end after so many requests, without a warm-up")
+    out.add_argument("--rate", type=float, help="requests per second, at most (default: no pause)")
     out.add_argument("--router-pid", type=int, default=0)
     out.add_argument("--backend-pid", type=int, default=0)
     out.add_argument("--router-core", type=int, default=0)

@@ -12,7 +12,11 @@ MAX_ERRORS = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """Closed loop; `warmup_s` contains `ramp_s`, over which the connections are opened."""
+    """Closed loop; `warmup_s` contains `ramp_s`, over which the connections are opened.
+
+    With a `rate_per_s` that all routers can keep up with they meet the same load: a slow router that is driven
+    as fast as it goes finds its workers asleep, and pays for waking them.
+    """
 
     title: str
     unit: Literal["request", "chunk"]
@@ -21,6 +25,7 @@ class Workload:
     tokens: int = 16
     ramp_s: float = 0
     warmup_s: float = 1
+    rate_per_s: int | None = None
 
     @property
     def offered_per_s(self) -> float | None:
@@ -33,11 +38,16 @@ class Workload:
             f"--connections {self.connections} --prompt-bytes {self.prompt_bytes} --tokens {self.tokens}"
             f" --ramp {self.ramp_s} --warmup {self.warmup_s}"
         )
+        if self.rate_per_s:
+            flags += f" --rate {self.rate_per_s}"
         return flags.split() + (["--stream"] if self.unit == "chunk" else [])
 
 
 WORKLOADS: dict[str, Workload] = {
     "r1k": Workload("1 KB request", "request", 16, 1024),
+    "p1k": Workload(
+        "1 KB request, 3,000/s", "request", 64, 1024, ramp_s=0.3, warmup_s=1.5, rate_per_s=3000
+    ),
     "r100k": Workload("100 KB request", "request", 8, 100_000),
     "s100": Workload("chunk, 100 streams", "chunk", 100, 1024, 128, ramp_s=2.5, warmup_s=3),
     "s500": Workload("chunk, 500 streams", "chunk", 500, 1024, 128, ramp_s=2.5, warmup_s=3.5),
