@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import math
 import signal
 import socket
 import ssl
@@ -25,6 +26,7 @@ from router.fleet.fleet import Fleet
 from router.fleet.health import HealthChecker
 from router.fleet.worker import Worker
 from router.gateway import Gateway
+from router.ids import WorkerId
 from router.index.memory import MemoryIndex
 from router.index.predicted import PredictedIndex
 from router.prompt.endpoints import EndpointTable
@@ -55,6 +57,7 @@ class App:
     health: HealthChecker
     gateway: Gateway
     reporter: Reporter
+    rates: Rates
     metrics: Metrics
     request_log: RequestLog
     services: EdgeServices
@@ -90,6 +93,7 @@ def build(settings: Settings, request_log: RequestLog | None = None) -> App:
         health=_health(fleet, settings),
         gateway=gateway,
         reporter=reporter,
+        rates=rates,
         metrics=metrics,
         request_log=log,
         services=services,
@@ -101,12 +105,16 @@ def serve(settings: Settings, sockets: list[socket.socket] | None = None) -> Non
     """Run until SIGTERM or SIGINT; running answers are given `shutdown_timeout_s` to end."""
     app = build(settings)
     config = server_config(app)
+    server = uvicorn.Server(config)
+
+    def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - as signal calls it
+        """Before uvicorn takes signals over, and after: it raises what it was stopped with once more."""
+        server.should_exit = True
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(
-            number, _leave_it
-        )  # uvicorn re-raises what it was stopped with when it has ended
+        signal.signal(number, stop)
     _spare_the_collector()
-    run_loop(run(app, uvicorn.Server(config), sockets))
+    run_loop(run(app, server, sockets))
 
 
 def run_loop(main: Coroutine[Any, Any, None]) -> None:
@@ -125,22 +133,28 @@ async def run(app: App, server: uvicorn.Server, sockets: list[socket.socket] | N
             group.create_task(_housekeeping(app, server), name="housekeeping"),
         ]
         try:
-            await _first_probe(app)
-            await server.serve(sockets)
+            await _first_probe(app, server)
+            if not server.should_exit:
+                await server.serve(sockets)
         finally:
             for task in background:
                 task.cancel()
+            app.gateway.close()
             app.fleet.close()
             app.reporter.settle()
             app.request_log.flush()
 
 
-async def _first_probe(app: App) -> None:
+async def _first_probe(app: App, server: uvicorn.Server) -> None:
     """Know the workers before the first request, but never wait long for a dead one."""
     if not app.settings.workers:
         logger.warning("no workers are configured: give --worker URL, or `workers` in the file")
     waited = 0.0
-    while waited < _FIRST_PROBE_S and not all(worker.up for worker in app.fleet):
+    while (
+        waited < _FIRST_PROBE_S
+        and not server.should_exit
+        and not all(worker.up for worker in app.fleet)
+    ):
         await asyncio.sleep(0.05)
         waited += 0.05
 
@@ -148,24 +162,38 @@ async def _first_probe(app: App) -> None:
 async def _housekeeping(app: App, server: uvicorn.Server) -> None:
     while True:
         await asyncio.sleep(_HOUSEKEEPING_S)
-        app.reporter.settle()
-        app.request_log.flush()
-        app.fleet.sweep()
-        now = perf_counter()
-        for connection in list(server.server_state.connections):
-            if isinstance(connection, RouterProtocol):
-                connection.close_if_idle(now)
+        try:
+            _keep_house(app, server)
+        except Exception:  # nothing here is worth stopping the router for
+            logger.exception("housekeeping failed")
+
+
+def _keep_house(app: App, server: uvicorn.Server) -> None:
+    app.reporter.settle()
+    app.request_log.flush()
+    app.fleet.sweep()
+    app.rates.relax(_HOUSEKEEPING_S)
+    now = perf_counter()
+    for connection in list(server.server_state.connections):
+        if isinstance(connection, RouterProtocol):
+            connection.close_if_idle(now)
 
 
 def _tie(fleet: Fleet, index: PredictedIndex, rates: Rates, metrics: Metrics) -> None:
     """Let the fleet's changes reach what is kept per worker."""
+    started: dict[WorkerId, float | None] = {}
 
     def removed(worker: Worker) -> None:
         index.remove(worker.id)
         rates.forget(worker.id)
+        started.pop(worker.id, None)
 
     def reported(worker: Worker) -> None:
-        index.state_capacity(worker.id, worker.report.kv_tokens, worker.report.block_tokens)
+        report = worker.report
+        if report.started_at != started.setdefault(worker.id, report.started_at):
+            started[worker.id] = report.started_at
+            index.clear(worker.id)
+        index.state_cache(worker.id, report.kv_tokens, report.block_tokens)
 
     fleet.on_removed, fleet.on_report = removed, reported
     metrics.workers = _samples(fleet, index)
@@ -209,8 +237,8 @@ def server_config(app: App) -> uvicorn.Config:
         lifespan="off",
         log_config=None,
         access_log=False,
-        timeout_keep_alive=int(settings.keep_alive_s),
-        timeout_graceful_shutdown=int(settings.shutdown_timeout_s),
+        timeout_keep_alive=math.ceil(settings.keep_alive_s),
+        timeout_graceful_shutdown=math.ceil(settings.shutdown_timeout_s),
         ssl_certfile=settings.tls_cert_file,
         ssl_keyfile=settings.tls_key_file,
         backlog=4096,
@@ -245,7 +273,3 @@ def _spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
-
-
-def _leave_it(number: int, frame: FrameType | None) -> None:
-    del number, frame

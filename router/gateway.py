@@ -10,7 +10,7 @@ import logging
 from collections.abc import Sequence
 from time import perf_counter
 
-from router.errors import INTERNAL_ERROR, RouterError, unknown_worker
+from router.errors import INTERNAL_ERROR, SHUTTING_DOWN, RouterError, unknown_worker
 from router.fleet.fleet import Fleet
 from router.fleet.lease import Lease
 from router.fleet.load import PendingPrefill
@@ -50,7 +50,7 @@ class Gateway:
         self._chooser = chooser
         self._homes = homes
         self._reporter = reporter
-        self._connecting: set[asyncio.Task[None]] = set()
+        self._connecting: dict[asyncio.Task[None], Journey] = {}
 
     def begin(self, incoming: Incoming, request_id: bytes, client: Downstream) -> Journey:
         """Set out to answer a request; every failure is told to the client."""
@@ -86,6 +86,12 @@ class Gateway:
             journey.cancelled = True
             self._conclude(journey)
 
+    def close(self) -> None:
+        """The router stops: requests whose connection is still being opened are told so."""
+        for journey in list(self._connecting.values()):
+            if not journey.over:
+                self._give_up(journey, SHUTTING_DOWN)
+
     # -- an attempt: choose, lease, send -------------------------------------------------------
 
     def _attempt(self, journey: Journey) -> None:
@@ -96,7 +102,7 @@ class Gateway:
             self._give_up(journey, INTERNAL_ERROR)
 
     def _try_worker(self, journey: Journey) -> None:
-        if not journey.fresh:  # else it is the same worker once more
+        if not journey.again:
             journey.decision = self._chooser.choose(
                 journey.request, journey.identity, journey.candidates, journey.overlaps
             )
@@ -113,8 +119,8 @@ class Gateway:
         else:
             task = asyncio.get_running_loop().create_task(self._connect_and_send(journey, worker))
             journey.connecting = task
-            self._connecting.add(task)
-            task.add_done_callback(self._connecting.discard)
+            self._connecting[task] = journey
+            task.add_done_callback(self._connecting.pop)
 
     async def _connect_and_send(self, journey: Journey, worker: Worker) -> None:
         try:
@@ -143,7 +149,8 @@ class Gateway:
             incoming.method, worker.pool.address.prefix + incoming.target, journey.request_id
         )
         head = request_head(line, worker.authority, incoming.headers, len(incoming.body))
-        self._index.sent(worker.id, journey.identity)
+        if incoming.endpoint.generates:
+            self._index.sent(worker.id, journey.identity)
         client.feed_from(connection)
         journey.connection = connection
         journey.sent_at = perf_counter()
@@ -154,10 +161,10 @@ class Gateway:
     def _ended(self, journey: Journey, error: RouterError | None) -> None:
         """The worker's answer is whole, refused, or lost."""
         journey.connection = None
-        if error is not None:
-            self._failed(journey, error)
-        elif journey.relay is not None and journey.relay.refused:
+        if journey.relay is not None and journey.relay.refused:
             self._retry(journey, Step.NEXT_WORKER, "refused")
+        elif error is not None:
+            self._failed(journey, error)
         else:
             self._conclude(journey)
 
@@ -179,8 +186,9 @@ class Gateway:
     def _retry(self, journey: Journey, step: Step, reason: str) -> None:
         self._reporter.retried(reason)
         journey.release()
-        journey.fresh = step is Step.RECONNECT
-        if not journey.fresh:
+        journey.again = step is Step.RECONNECT
+        journey.fresh = journey.fresh or journey.again
+        if not journey.again:
             tried = journey.decision.worker
             journey.candidates = [other for other in journey.candidates if other is not tried]
         self._attempt(journey)

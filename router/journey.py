@@ -20,11 +20,12 @@ class Journey:
     """From a request's arrival to its end.
 
     `request`, `identity`, `decision` and `lease` are there once the gateway has come so far; `relay`,
-    `connection` and `connecting` belong to the running attempt. `fresh`: a kept-alive connection failed, the
-    next is to be a new one. Times are `perf_counter` seconds; 0.0: not reached.
+    `connection` and `connecting` belong to the running attempt. `fresh`: a kept-alive connection failed, only
+    new ones are used from now on; `again`: the next attempt goes to the same worker. Times are `perf_counter` seconds; 0.0: not reached.
     """
 
     __slots__ = (
+        "again",
         "arrived_at",
         "attempts",
         "cancelled",
@@ -62,6 +63,7 @@ class Journey:
         self.sent_at = 0.0
         self.ended_at = 0.0
         self.attempts = 0
+        self.again = False
         self.fresh = False
         self.cancelled = False
         self.model: str | None = None

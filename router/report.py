@@ -82,7 +82,7 @@ class Reporter:
             learner.first_token(decision, relay.first_token_at - journey.sent_at)
         if usage.prompt_tokens:
             learner.prompt_tokens(request, identity, usage.prompt_tokens)
-            if usage.cached_tokens is not None:
+            if usage.cached_tokens is not None and request.audits:
                 learner.cached_tokens(decision, identity, usage.cached_tokens)
             if usage.completion_tokens is not None:
                 learner.answered(

@@ -14,13 +14,14 @@ ModelCard = Mapping[str, Any]
 class WorkerReport:
     """What a worker says of itself.
 
-    `kv_tokens`: how many tokens its KV cache holds; `block_tokens`: how many one of its blocks; None: it does
-    not say.
+    `kv_tokens`: how many tokens its KV cache holds; `block_tokens`: how many one of its blocks; `started_at`:
+    when its process began, epoch seconds. None: it does not say.
     """
 
     models: Mapping[str, ModelCard] = field(default_factory=dict)
     kv_tokens: int | None = None
     block_tokens: int | None = None
+    started_at: float | None = None
 
 
 class Engine(Protocol):

@@ -11,6 +11,7 @@ from router.upstream.fetch import fetch
 from router.upstream.pool import Pool
 
 _CACHE_CONFIG = re.compile(rb"^vllm:cache_config_info\{(.*)\} \S+$", re.MULTILINE)
+_STARTED = re.compile(rb"^process_start_time_seconds(?:\{.*\})? ([0-9.eE+]+)$", re.MULTILINE)
 _LABEL = re.compile(rb'(\w+)="((?:[^"\\]|\\.)*)"')
 
 
@@ -34,9 +35,18 @@ class VllmEngine:
             raise RouterError(
                 502, "worker_bad_response", f"/v1/models answered {answer.status}{hint}"
             )
-        metrics = await fetch(pool, "/metrics", api_key=self._api_key, timeout_s=self._timeout_s)
-        size = cache_size_in(metrics.body) if metrics.status == 200 else (None, None)
-        return WorkerReport(models_in(answer.body), *size)
+        metrics = await self._metrics(pool)
+        return WorkerReport(
+            models_in(answer.body), *cache_size_in(metrics), started_at=started_at_in(metrics)
+        )
+
+    async def _metrics(self, pool: Pool) -> bytes:
+        """The metrics page, empty when there is none: a worker need not have it."""
+        try:
+            answer = await fetch(pool, "/metrics", api_key=self._api_key, timeout_s=self._timeout_s)
+        except (RouterError, TimeoutError):
+            return b""
+        return answer.body if answer.status == 200 else b""
 
 
 def models_in(body: bytes) -> dict[str, ModelCard]:
@@ -48,6 +58,12 @@ def models_in(body: bytes) -> dict[str, ModelCard]:
         raise RouterError(
             502, "worker_bad_response", "/v1/models is not a list of models"
         ) from error
+
+
+def started_at_in(metrics: bytes) -> float | None:
+    """When the worker's process began, epoch seconds; None when the metrics do not tell."""
+    match = _STARTED.search(metrics)
+    return float(match[1]) if match else None
 
 
 def cache_size_in(metrics: bytes) -> tuple[int | None, int | None]:

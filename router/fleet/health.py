@@ -1,4 +1,4 @@
-"""Active health checks: one loop per fleet, one probe per worker at a time."""
+"""Active health checks: one probe per worker at a time."""
 
 import asyncio
 import logging
@@ -36,21 +36,30 @@ class HealthChecker:
         self._failures = failures
         self._missed: dict[Worker, int] = {}
         self._described: dict[Worker, float] = {}
+        self._probing: set[Worker] = set()
 
     async def run(self) -> None:
-        """Probe for ever."""
-        while True:
-            started = time.monotonic()
-            await self.probe_all()
-            await asyncio.sleep(max(0.05, self._interval_s - (time.monotonic() - started)))
+        """Probe for ever. Workers do not wait for each other: one that does not answer is skipped meanwhile."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                self._forget_the_gone()
+                for worker in self._fleet:
+                    if worker not in self._probing:
+                        self._probing.add(worker)
+                        group.create_task(self._probe_once(worker))
+                await asyncio.sleep(self._interval_s)
 
-    async def probe_all(self) -> None:
-        """Probe every worker once, side by side."""
-        workers = list(self._fleet)
-        for gone in self._missed.keys() - set(workers):
+    async def _probe_once(self, worker: Worker) -> None:
+        try:
+            await self.probe(worker)
+        finally:
+            self._probing.discard(worker)
+
+    def _forget_the_gone(self) -> None:
+        workers = set(self._fleet)
+        for gone in self._missed.keys() - workers:
             self._missed.pop(gone)
             self._described.pop(gone, None)
-        await asyncio.gather(*(self.probe(worker) for worker in workers))
 
     async def probe(self, worker: Worker) -> None:
         """Find out how one worker is and tell the fleet."""

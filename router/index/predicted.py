@@ -16,17 +16,20 @@ _PLAUSIBLE = (0.6, 1.7)
 _MAX_FOUND = 100_000
 _SHRINK = 0.9
 _GROW = 1.002
+_ENOUGH_SHARE = 0.75
 _LOST_SHARE = 0.1
+_PROOF = 3
+"""Answers in a row that must have found too little before anything is concluded."""
+
 _MIN_AUDIT_TOKENS = 256.0
 
 
 class PredictedIndex:
     """Assumes that a worker keeps what it was sent until its cache is full.
 
-    Each answer audits: one that found much less cached than predicted came from a worker that evicts earlier
-    than thought (its capacity is taken to be smaller), one that found next to nothing from a worker that
-    lost its cache (all that was known of it is dropped). Capacity recovers slowly up to what the worker
-    says of itself.
+    Each answer audits: if several in a row found much less cached than predicted, the worker evicts earlier
+    than thought (its capacity is taken to be smaller); if they found next to nothing, it lost its cache (all
+    that was known of it is dropped). Capacity recovers slowly up to what the worker says of itself.
     """
 
     def __init__(self, memory: MemoryIndex, *, default_kv_tokens: int) -> None:
@@ -35,6 +38,7 @@ class PredictedIndex:
         self._stated: dict[WorkerId, float] = {}
         self._learned: dict[WorkerId, float] = {}
         self._block_tokens: dict[WorkerId, int] = {}
+        self._short: dict[WorkerId, list[float]] = {}
         self._found: OrderedDict[BlockKey, int] = OrderedDict()
 
     def lookup(self, identity: Identity) -> Mapping[WorkerId, int]:
@@ -91,39 +95,48 @@ class PredictedIndex:
             self._memory.end(worker, identity.keys[-1], identity.tail(prompt_tokens, answer_tokens))
 
     def audit(self, worker: WorkerId, identity: Identity, predicted: float, actual: int) -> None:
-        """Compare what was predicted as cached with what the worker found; both in tokens."""
+        """Compare what was predicted as cached with what the worker found; both in tokens.
+
+        One answer that found less proves little: its prompt may have been sent and never computed. Several in
+        a row do.
+        """
         if predicted < _MIN_AUDIT_TOKENS:
             return
-        if actual < _LOST_SHARE * predicted:
-            logger.info(
-                "worker %s found %d of %d tokens cached: its cache was lost",
-                worker,
-                actual,
-                predicted,
-            )
+        if actual >= _ENOUGH_SHARE * predicted:
+            self._short.pop(worker, None)
+            self._learn(worker, self._capacity(worker) * _GROW)
+            return
+        short = self._short.setdefault(worker, [])
+        short.append(actual / predicted)
+        if len(short) < _PROOF:
+            return
+        self._short.pop(worker)
+        if max(short) < _LOST_SHARE:
+            logger.info("worker %s found nothing %d times: its cache was lost", worker, _PROOF)
             self._memory.clear(worker)
             self._memory.sent(worker, identity)
-        elif actual < 0.75 * predicted:
-            self._learn(worker, self._memory.used_tokens(worker) * _SHRINK)
         else:
-            self._learn(worker, self._capacity(worker) * _GROW)
+            self._learn(worker, self._memory.used_tokens(worker) * _SHRINK)
 
-    def state_capacity(
+    def state_cache(
         self, worker: WorkerId, kv_tokens: int | None, block_tokens: int | None
     ) -> None:
         """What the worker says of its cache, in tokens: what it holds, and the size of a block; None: nothing."""
         self._block_tokens[worker] = block_tokens or 1
-        self._stated[worker] = float(kv_tokens or self._default)
-        self._learned.pop(worker, None)
-        self._memory.set_capacity(worker, self._stated[worker])
+        stated = float(kv_tokens or self._default)
+        if stated != self._stated.get(worker):
+            self._stated[worker] = stated
+            self._learned.pop(worker, None)
+            self._memory.set_capacity(worker, stated)
 
     def blocks(self, worker: WorkerId) -> int:
         """How many blocks are known of `worker`."""
         return self._memory.blocks(worker)
 
     def clear(self, worker: WorkerId) -> None:
-        """The worker holds nothing (it was down)."""
+        """The worker holds nothing: it was started anew."""
         self._memory.clear(worker)
+        self._short.pop(worker, None)
 
     def remove(self, worker: WorkerId) -> None:
         """The worker left."""
@@ -131,6 +144,7 @@ class PredictedIndex:
         self._stated.pop(worker, None)
         self._learned.pop(worker, None)
         self._block_tokens.pop(worker, None)
+        self._short.pop(worker, None)
 
     def _capacity(self, worker: WorkerId) -> float:
         return self._learned.get(worker, self._stated.get(worker, self._default))

@@ -64,6 +64,8 @@ class BodyFields(msgspec.Struct, gc=False):
     cache_salt: Raw = Raw()
     chat_template: Raw = Raw()
     chat_template_kwargs: Raw = Raw()
+    # What makes the engine compute all of the prompt, cached or not.
+    prompt_logprobs: Raw = Raw()
     # What ties requests together.
     previous_response_id: Raw = Raw()
     session_id: Raw = Raw()
@@ -107,6 +109,13 @@ class Request:
         if f.cache_salt or f.chat_template or f.chat_template_kwargs:
             return bytes(f.cache_salt), bytes(f.chat_template), bytes(f.chat_template_kwargs)
         return ()
+
+    @property
+    def audits(self) -> bool:
+        """Its answer's count of cached tokens is that of one prompt, looked up in the cache as usual."""
+        f = self.fields
+        several = bytes(f.prompt)[:16].translate(None, b" \n\r\t")[:2] in (b'["', b"[[")
+        return not several and bytes(f.prompt_logprobs) in (b"", b"null")
 
     @property
     def previous_response_id(self) -> str | None:

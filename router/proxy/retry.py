@@ -26,8 +26,8 @@ class Step(Enum):
 
 
 def after_failure(error: RouterError, started: bool, *, reconnected: bool, others: bool) -> Step:
-    """`started`: the client has some of the answer; `reconnected`: this worker got a fresh connection already;
-    `others`: there are candidates that have not been tried.
+    """`started`: the client has some of the answer; `reconnected`: a kept-alive connection failed before, and
+    only fresh ones were used since; `others`: there are candidates that have not been tried.
     """
     if started or not error.retryable:
         return Step.GIVE_UP

@@ -3,8 +3,8 @@
 import re
 
 _USAGE = re.compile(
-    rb'"(prompt_tokens|completion_tokens|cached_tokens|input_tokens|output_tokens|cache_read_input_tokens)"'
-    rb"\s*:\s*(\d{1,15})\b"
+    rb'"(prompt_tokens|completion_tokens|cached_tokens|input_tokens|output_tokens|cache_read_input_tokens'
+    rb'|cache_creation_input_tokens)"\s*:\s*(\d{1,15})\b'
 )
 _OBJECT = re.compile(rb"\s*:\s*\{")
 _ANNOUNCEMENT = re.compile(
@@ -60,8 +60,13 @@ def usage_in(tail: bytes) -> Usage:
     if start < 0:
         return NO_USAGE
     found = {name: int(value) for name, value in _USAGE.findall(tail, start)}
+    read = found.get(b"cache_read_input_tokens")
     prompt = found.get(b"prompt_tokens", found.get(b"input_tokens"))
-    cached = found.get(b"cached_tokens", found.get(b"cache_read_input_tokens"))
+    if (
+        prompt is not None
+    ):  # Anthropic counts input without what was read from or written to the cache
+        prompt += (read or 0) + found.get(b"cache_creation_input_tokens", 0)
+    cached = found.get(b"cached_tokens", read)
     completion = found.get(b"completion_tokens", found.get(b"output_tokens"))
     return Usage(prompt, completion, cached)
 

@@ -51,7 +51,8 @@ class Chooser:
         worker = choice.worker
         blocks = overlaps.get(worker.id, 0)
         cached = self._index.cached_tokens(worker.id, identity, blocks)
-        own = prefill_seconds(identity.tokens, cached)
+        scale = self._rates.scale(worker.id)
+        own = prefill_seconds(identity.tokens, cached) * scale
         waiting = worker.load.pending_seconds(now)
         return Decision(
             worker=worker,
@@ -60,7 +61,8 @@ class Chooser:
             blocks=blocks,
             cached_tokens=cached,
             uncached_tokens=max(1.0, identity.tokens - cached),
+            scale=scale,
             prefill_s=own,
             waiting_s=waiting,
-            ttft_s=(own + waiting + STEP_SECONDS) * self._rates.scale(worker.id),
+            ttft_s=own + waiting + STEP_SECONDS * scale,
         )

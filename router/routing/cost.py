@@ -19,6 +19,8 @@ STEP_SECONDS = 0.01
 
 _FORGET = 0.97
 _PRIOR_SECONDS = 0.05
+_CLIP = 4.0
+_HALF_LIFE_S = 30.0
 _EVEN = (0.75, 1.33)
 
 
@@ -31,8 +33,10 @@ def prefill_seconds(tokens: float, cached: float) -> float:
 class Rates:
     """Each worker's scale: observed over predicted seconds, older samples forgotten by 3 % a sample.
 
-    Workers within 25 % of the fleet's median count as equal, so that noise does not move traffic. `scales`
-    has the workers that have answered, `middle` is everybody else's.
+    A sample counts for at most four times what was expected, or a fourth: one stall is not a slow worker.
+    Without samples a scale returns to the fleet's median, so that who was slow once is tried again. Workers
+    within 25 % of the median count as equal, so that noise does not move traffic. `scales` has the workers
+    that have answered, `middle` is everybody else's.
     """
 
     def __init__(self) -> None:
@@ -47,12 +51,21 @@ class Rates:
 
     def learn(self, worker: WorkerId, predicted_s: float, observed_s: float) -> None:
         """A first token came `observed_s` after the request was sent; `predicted_s` is at scale 1."""
-        self._predicted[worker] = (
-            _FORGET * self._predicted.get(worker, _PRIOR_SECONDS) + predicted_s
-        )
-        self._observed[worker] = (
-            _FORGET * self._observed.get(worker, _PRIOR_SECONDS * self.middle) + observed_s
-        )
+        predicted = self._predicted.get(worker, _PRIOR_SECONDS)
+        observed = self._observed.get(worker, _PRIOR_SECONDS * self.middle)
+        expected = predicted_s * observed / predicted
+        clipped = min(max(observed_s, expected / _CLIP), expected * _CLIP)
+        self._predicted[worker] = _FORGET * predicted + predicted_s
+        self._observed[worker] = _FORGET * observed + clipped
+        self._update()
+
+    def relax(self, elapsed_s: float) -> None:
+        """Time has passed: all is forgotten by half in `_HALF_LIFE_S`, in favour of the median."""
+        keep = 0.5 ** (elapsed_s / _HALF_LIFE_S)
+        prior = _PRIOR_SECONDS * (1.0 - keep)
+        for worker in self._predicted:
+            self._predicted[worker] = keep * self._predicted[worker] + prior
+            self._observed[worker] = keep * self._observed[worker] + prior * self.middle
         self._update()
 
     def forget(self, worker: WorkerId) -> None:

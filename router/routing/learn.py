@@ -4,7 +4,7 @@ from router.ids import WorkerId
 from router.index.predicted import PredictedIndex
 from router.prompt.identity import Identity, TextIdentity
 from router.prompt.request import Request
-from router.routing.cost import STEP_SECONDS, Rates
+from router.routing.cost import Rates
 from router.routing.policy import Decision
 from router.telemetry.metrics import Metrics
 
@@ -23,8 +23,7 @@ class Learner:
     def first_token(self, decision: Decision, observed_s: float) -> None:
         """A stream's first token came `observed_s` after the request was sent."""
         self._metrics.ttft_error.observe(observed_s - decision.ttft_s)
-        predicted = decision.prefill_s + decision.waiting_s + STEP_SECONDS
-        self._rates.learn(decision.worker.id, predicted, observed_s)
+        self._rates.learn(decision.worker.id, decision.ttft_s / decision.scale, observed_s)
 
     def prompt_tokens(self, request: Request, identity: Identity, tokens: int) -> None:
         """The answer said how long the prompt was."""

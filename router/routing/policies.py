@@ -37,9 +37,9 @@ def prefix(tools: Tools) -> Policy:
             seconds = cold_s
             if overlap:
                 seconds = prefill_seconds(identity.tokens, identity.covered_tokens(overlap))
-            if load.pending:
-                seconds += load.pending_seconds(now)
             cost = seconds * scales.get(worker.id, middle) + _PER_INFLIGHT_S * load.inflight
+            if load.pending:
+                cost += load.pending_seconds(now)
             if cost > best_cost:
                 continue
             if cost == best_cost:  # a fair draw among equals: nobody is first by name

@@ -34,8 +34,9 @@ Policy = Callable[[Question], Choice]
 class Decision(msgspec.Struct, frozen=True, gc=False):
     """Where a request goes and what is expected of that.
 
-    `blocks`: leading blocks known to be there; `cached_tokens` and `prefill_s` are predictions (`prefill_s` at scale 1); `ttft_s` is the predicted time
-    to first token from now, with the work already waiting there.
+    `blocks`: leading blocks known to be there. What follows is predicted: tokens, and seconds of that worker
+    (`scale` times the model's): the prompt's own prefill, the work waiting before it, and the time to first
+    token from now.
     """
 
     worker: Worker
@@ -44,6 +45,7 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     blocks: int
     cached_tokens: float
     uncached_tokens: float
+    scale: float
     prefill_s: float
     waiting_s: float
     ttft_s: float

@@ -51,11 +51,12 @@ class _Message:
 
 
 def _usage(generation: Generation) -> dict[str, int]:
+    cached, created = generation.cached_tokens, generation.created_tokens
     return {
-        "input_tokens": generation.prompt_tokens,
+        "input_tokens": max(0, generation.prompt_tokens - cached - created),
         "output_tokens": generation.completion_tokens,
-        "cache_creation_input_tokens": generation.created_tokens,
-        "cache_read_input_tokens": generation.cached_tokens,
+        "cache_creation_input_tokens": created,
+        "cache_read_input_tokens": cached,
     }
 
 

@@ -5,12 +5,21 @@ States: idle (no handler) → busy (one handler) → idle again, or closed. The 
 """
 
 import asyncio
+import socket
+from time import perf_counter
 from typing import Protocol, cast
 
 import httptools
 
 from router import errors
 from router.ids import Headers
+
+_STALE_S = 0.5
+"""A kept-alive connection that is lost without a byte this soon was being closed as the request went out; later, the
+worker may have worked on it."""
+
+
+_KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 
 
 class ResponseHandler(Protocol):
@@ -59,6 +68,7 @@ class Connection(asyncio.Protocol):
         self._served = 0
         self._head_request = False
         self._received = False
+        self._sent_at = 0.0
         self._paused = False
         self._reset()
 
@@ -80,6 +90,15 @@ class Connection(asyncio.Protocol):
         """True once the connection cannot be used any more."""
         return self._transport is None or self._transport.is_closing()
 
+    def keep_alive(self) -> None:
+        """Have the kernel notice a worker's host that is gone without a word, within a minute."""
+        sock = self._transport.get_extra_info("socket") if self._transport else None
+        if sock is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for option, value in _KEEPALIVE.items():
+                if hasattr(socket, option):
+                    sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
     # -- requests ------------------------------------------------------------------------------
 
     def send(self, head: bytes, body: bytes, handler: ResponseHandler, *, is_head: bool) -> None:
@@ -89,6 +108,7 @@ class Connection(asyncio.Protocol):
         self._handler = handler
         self._head_request = is_head
         self._received = False
+        self._sent_at = perf_counter()
         if len(body) < 16384:
             self._transport.write(head + body)
         else:
@@ -156,7 +176,8 @@ class Connection(asyncio.Protocol):
     def _lost_error(self) -> errors.RouterError:
         if self._in_body:
             return errors.worker_lost(self._owner.name, "before its answer was complete")
-        if self._served and not self._received:
+        silent = not self._received and perf_counter() - self._sent_at < _STALE_S
+        if self._served and silent:
             return errors.stale_connection(self._owner.name)
         return errors.worker_lost(self._owner.name, "before answering")
 

@@ -99,6 +99,7 @@ class Pool:
         except (OSError, UnicodeError) as error:
             detail = getattr(error, "strerror", None) or str(error)
             raise errors.connect_failed(self.name, detail) from error
+        connection.keep_alive()
         if connection.closing:
             raise errors.connect_failed(self.name, "it closed the connection at once")
         self._open.add(connection)

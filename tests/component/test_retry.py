@@ -181,6 +181,21 @@ async def test_only_worker_is_never_taken_out(
     assert len(worker.requests) == 6
 
 
+async def test_refusal_that_breaks_off_goes_to_the_next_worker(
+    start_worker: StartWorker, start_router: StartRouter
+) -> None:
+    """Its head says that nothing was started; what happens to its body does not matter."""
+    first, second, router = await _pair(start_worker, start_router)
+
+    async def cut(request: Request, wire: Wire) -> None:
+        await wire.raw(b"HTTP/1.1 503 Busy\r\nContent-Length: 100\r\n\r\nhalf")
+        wire.close()
+
+    first.script = cut
+    for _ in range(3):
+        assert (await router.post(chat())).header("x-router-worker") == second.id
+
+
 # -- not safe ----------------------------------------------------------------------------------
 
 
@@ -379,3 +394,26 @@ async def test_worker_s_error_passes(
     assert response.header("x-own") == "1"
     expected = "client_error" if status < 500 else "upstream_error"
     assert (await router.line())["outcome"] == expected
+
+
+async def test_a_request_that_kills_its_worker_is_not_passed_round(
+    start_worker: StartWorker, start_router: StartRouter
+) -> None:
+    """On kept-alive connections too: a worker that dies after a while without a byte may have been at work."""
+    workers = [await start_worker() for _ in range(3)]
+    router = await start_router(*workers, policy="round_robin")
+    for _ in range(6):
+        assert (
+            await router.post(chat())
+        ).status == 200  # every worker has a kept-alive connection now
+    before = sum(len(worker.requests) for worker in workers)
+
+    async def die(request: Request, wire: Wire) -> None:
+        await asyncio.sleep(0.8)
+        wire.close()
+
+    for worker in workers:
+        worker.script = die
+    response = await router.post(chat("poison"))
+    assert (response.status, response.json()["error"]["code"]) == (502, "worker_connection_lost")
+    assert sum(len(worker.requests) for worker in workers) == before + 1

@@ -111,6 +111,7 @@ class FakeServer:
         self.app = app
         self.error = error
         self.sockets: list[socket.socket] | None = None
+        self.should_exit = False
         self.server_state = uvicorn.server.ServerState()
         self.tasks: set[str] = set()
 

@@ -377,10 +377,13 @@ class TestRetries:
     ) -> None:
         stage.pools["a"].idle = [STALE]
         stage.pools["a"].connects = [UNREACHABLE]
-        stage.pools["b"].idle = [answered()]
+        stage.pools["b"].idle = [STALE]
+        stage.pools["b"].connects = [answered()]
         client = await stage.serve()
         assert client.names[-1] == "finish"
-        assert stage.sent() == "ab"
+        assert stage.sent() == "ab", (
+            "on a fresh connection there too: it may not be sent a third time"
+        )
 
     async def test_a_request_that_may_have_been_worked_on_is_not_sent_again(
         self, stage: Stage

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from router.engines import vllm
 from router.engines.base import WorkerReport
-from router.engines.vllm import VllmEngine, cache_size_in, models_in
+from router.engines.vllm import VllmEngine, cache_size_in, models_in, started_at_in
 from router.errors import RouterError
 from router.upstream.fetch import Answer
 from router.upstream.pool import Address, Pool
@@ -163,3 +163,16 @@ def test_a_brace_in_a_label_is_a_part_of_it() -> None:
 @given(st.binary(max_size=100))
 def test_noise_tells_nothing(noise: bytes) -> None:
     cache_size_in(noise + METRICS[:180] + noise)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "started"),
+    [
+        (b"process_start_time_seconds 1.79557688082e+09\n", 1795576880.82),
+        (b'a 1\nprocess_start_time_seconds{x="}"} 12.5\nb 2\n', 12.5),
+        (b"other_process_start_time_seconds 3\n", None),
+        (b"", None),
+    ],
+)
+def test_when_the_process_began(metrics: bytes, started: float | None) -> None:
+    assert started_at_in(metrics) == started

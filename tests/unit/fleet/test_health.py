@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable
 
 import pytest
 
@@ -55,7 +54,8 @@ class Ward:
 
     async def probe(self, times: int = 1) -> Worker:
         for _ in range(times):
-            await self.checker.probe_all()
+            for worker in self.fleet:
+                await self.checker.probe(worker)
         return self.worker
 
 
@@ -140,6 +140,15 @@ async def test_a_worker_that_cannot_describe_itself_does_not_come_up() -> None:
     assert "no list" in str(worker.last_error)
 
 
+async def round_of(checker: HealthChecker, fleet: Fleet) -> None:
+    """One round of the checker's own loop."""
+    running = asyncio.get_running_loop().create_task(checker.run())
+    async with asyncio.timeout(5):
+        while not all(worker.up or worker.last_error for worker in fleet):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    running.cancel()
+
+
 async def test_workers_are_probed_side_by_side() -> None:
     fleet, engine = fleet_of("a", "b", "c", up=False), ScriptedEngine()
     meeting = asyncio.Barrier(3)
@@ -149,15 +158,34 @@ async def test_workers_are_probed_side_by_side() -> None:
         return True
 
     engine.healthy = healthy  # type: ignore[method-assign]
-    async with asyncio.timeout(5):
-        await HealthChecker(fleet, engine, interval_s=1.0, describe_s=1.0).probe_all()
+    await round_of(HealthChecker(fleet, engine, interval_s=1.0, describe_s=1.0), fleet)
     assert all(worker.up for worker in fleet)
+
+
+async def test_a_worker_that_does_not_answer_keeps_no_other_waiting() -> None:
+    fleet, engine = fleet_of("a", "b", up=False), ScriptedEngine()
+    asked: list[str] = []
+
+    async def healthy(pool: Pool) -> bool:
+        asked.append(pool.name)
+        if pool.name == "a:8000":
+            await asyncio.Event().wait()
+        return True
+
+    engine.healthy = healthy  # type: ignore[method-assign]
+    checker = HealthChecker(fleet, engine, interval_s=0.01, describe_s=1.0)
+    running = asyncio.get_running_loop().create_task(checker.run())
+    async with asyncio.timeout(5):
+        while asked.count("b:8000") < 5:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    running.cancel()
+    assert asked.count("a:8000") == 1, "one probe per worker at a time"
 
 
 async def test_one_worker_s_failure_is_not_another_s() -> None:
     fleet, engine = fleet_of("a", "b", up=False), ScriptedEngine()
     engine.health["a:8000"] = UNREACHABLE
-    await HealthChecker(fleet, engine, interval_s=1.0, describe_s=1.0).probe_all()
+    await round_of(HealthChecker(fleet, engine, interval_s=1.0, describe_s=1.0), fleet)
     assert {worker.id: worker.up for worker in fleet} == {"a:8000": False, "b:8000": True}
 
 
@@ -165,26 +193,18 @@ async def test_what_is_known_of_a_worker_that_left_is_dropped() -> None:
     ward = Ward()
     await ward.probe()
     ward.fleet.set_workers(["http://b:8000"])
-    await ward.probe()
+    await round_of(ward.checker, ward.fleet)
     assert [worker.id for worker in ward.checker._missed] == ["b:8000"]
     assert [worker.id for worker in ward.checker._described] == ["b:8000"]
 
 
-async def test_it_runs_until_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_it_runs_until_cancelled() -> None:
     ward = Ward()
-    sleep: Callable[[float], object] = asyncio.sleep
-    pauses: list[float] = []
-
-    async def nap(seconds: float) -> None:
-        pauses.append(seconds)
-        await sleep(0)  # type: ignore[misc]
-
-    monkeypatch.setattr("router.fleet.health.asyncio.sleep", nap)
-    running = asyncio.ensure_future(ward.checker.run())
-    while len(pauses) < 3:
-        await sleep(0)  # type: ignore[misc]
+    checker = HealthChecker(ward.fleet, ward.engine, interval_s=0.01, describe_s=1.0)
+    running = asyncio.get_running_loop().create_task(checker.run())
+    async with asyncio.timeout(5):
+        while ward.engine.asked["a:8000"] < 3:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    assert ward.engine.asked["a:8000"] >= 3
-    assert min(pauses) >= 0.05, "an interval of nothing is no busy loop"

@@ -39,42 +39,55 @@ def test_what_was_sent_is_held(bench: Bench) -> None:
     assert bench.index.blocks(A) == len(LETTERS)
 
 
+def audits(bench: Bench, *found: int, predicted: float = 600.0) -> None:
+    for actual in found:
+        bench.index.audit(A, LONG, predicted=predicted, actual=actual)
+
+
 def test_a_lost_cache_is_noticed_and_forgotten(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     bench.sent()
     bench.sent(prompt("xyz"))
-    bench.index.audit(A, LONG, predicted=640.0, actual=0)
+    audits(bench, 0, 0, 0)
     assert bench.index.lookup(prompt("xyz")) == {}
     assert bench.index.lookup(LONG) == {A: len(LETTERS)}, "this prompt is in its cache now"
     assert "cache was lost" in caplog.text
 
 
+@pytest.mark.parametrize("found", [(0,), (0, 0), (0, 0, 600, 0, 0), (300, 300, 500, 300, 300)])
+def test_a_few_answers_that_found_less_prove_nothing(bench: Bench, found: tuple[int, ...]) -> None:
+    """Their prompts may have been refused, cancelled, or only tokenised."""
+    bench.sent()
+    bench.sent(prompt("xyz"))
+    audits(bench, *found)
+    assert bench.index.lookup(prompt("xyz"))
+    assert bench.capacity() == KV_TOKENS
+
+
 def test_a_worker_that_evicts_early_has_a_smaller_cache(bench: Bench) -> None:
     bench.sent()
     used = bench.memory.used_tokens(A)
-    bench.index.audit(A, LONG, predicted=600.0, actual=300)
+    audits(bench, 300, 0, 300)
     assert bench.capacity() == pytest.approx(used * 0.9)
     assert bench.index.lookup(LONG)[A] < len(LETTERS)
 
 
 def test_a_cache_is_never_taken_for_less_than_a_tenth(bench: Bench) -> None:
     bench.sent()
-    for _ in range(100):
-        bench.index.audit(A, LONG, predicted=600.0, actual=300)
+    audits(bench, *[300] * 300)
     assert bench.capacity() == pytest.approx(KV_TOKENS / 10)
 
 
 def test_capacity_recovers_up_to_what_is_stated(bench: Bench) -> None:
-    bench.index.state_capacity(A, 2000, None)
+    bench.index.state_cache(A, 2000, None)
     bench.sent()
-    bench.index.audit(A, LONG, predicted=600.0, actual=300)
+    audits(bench, 300, 300, 300)
     low = bench.capacity()
-    bench.index.audit(A, LONG, predicted=600.0, actual=600)
+    audits(bench, 600)
     assert low < bench.capacity() < low * 1.01
-    for _ in range(3000):
-        bench.index.audit(A, LONG, predicted=600.0, actual=700)
+    audits(bench, *[700] * 3000)
     assert bench.capacity() == 2000
 
 
@@ -87,16 +100,21 @@ def test_small_predictions_are_not_audited(bench: Bench, actual: int) -> None:
 
 
 def test_a_stated_capacity_replaces_what_was_learned(bench: Bench) -> None:
+    bench.index.state_cache(A, 4000, 16)
     bench.sent()
-    bench.index.audit(A, LONG, predicted=600.0, actual=300)
-    bench.index.state_capacity(A, 5000, 16)
+    audits(bench, 300, 300, 300)
+    learned = bench.capacity()
+    assert learned < 4000
+    bench.index.state_cache(A, 4000, 16)
+    assert bench.capacity() == learned, "saying the same again teaches nothing"
+    bench.index.state_cache(A, 5000, 16)
     assert bench.capacity() == 5000
-    bench.index.state_capacity(A, None, None)
+    bench.index.state_cache(A, None, None)
     assert bench.capacity() == KV_TOKENS
 
 
 def test_a_removed_worker_leaves_nothing(bench: Bench) -> None:
-    bench.index.state_capacity(A, 5000, 16)
+    bench.index.state_cache(A, 5000, 16)
     bench.sent()
     bench.index.remove(A)
     assert bench.index.lookup(LONG) == {}
@@ -105,7 +123,7 @@ def test_a_removed_worker_leaves_nothing(bench: Bench) -> None:
 
 
 def test_a_cleared_worker_keeps_its_capacity(bench: Bench) -> None:
-    bench.index.state_capacity(A, 5000, 16)
+    bench.index.state_cache(A, 5000, 16)
     bench.sent()
     bench.index.clear(A)
     assert bench.index.lookup(LONG) == {}
@@ -117,7 +135,7 @@ def test_nothing_held_is_nothing_cached(bench: Bench) -> None:
 
 
 def test_cached_tokens_are_whole_blocks_of_the_engine_and_never_all(bench: Bench) -> None:
-    bench.index.state_capacity(A, 5000, 16)
+    bench.index.state_cache(A, 5000, 16)
     bench.sent()
     cached = bench.index.cached_tokens(A, LONG, len(LETTERS))
     assert cached % 16 == 0
@@ -125,8 +143,8 @@ def test_cached_tokens_are_whole_blocks_of_the_engine_and_never_all(bench: Bench
 
 
 def test_a_block_size_of_the_engine_is_each_worker_s_own(bench: Bench) -> None:
-    bench.index.state_capacity(A, 5000, 256)
-    bench.index.state_capacity(B, 5000, None)
+    bench.index.state_cache(A, 5000, 256)
+    bench.index.state_cache(B, 5000, None)
     blocks = 10
     assert bench.index.cached_tokens(A, LONG, blocks) == 256
     assert bench.index.cached_tokens(B, LONG, blocks) == pytest.approx(

@@ -85,7 +85,16 @@ def test_events_before_the_first_token(data: bytes, count: int) -> None:
             (5, 0, None),
         ),
         ({"prompt_tokens": 5, "total_tokens": 5}, (5, None, None)),
-        ({"input_tokens": 5, "output_tokens": 2, "cache_read_input_tokens": 4}, (5, 2, 4)),
+        ({"input_tokens": 5, "output_tokens": 2, "cache_read_input_tokens": 4}, (9, 2, 4)),
+        (
+            {
+                "input_tokens": 5,
+                "cache_creation_input_tokens": 100,
+                "cache_read_input_tokens": 40,
+                "output_tokens": 2,
+            },
+            (145, 2, 40),
+        ),
         (
             {
                 "input_tokens": 5,

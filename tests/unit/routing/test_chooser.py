@@ -1,5 +1,7 @@
 """A choice together with what is expected of it."""
 
+from time import perf_counter
+
 import pytest
 
 from router.fleet.load import PendingPrefill
@@ -89,5 +91,18 @@ def test_the_expected_time_is_the_worker_s_own(bench: Bench) -> None:
     for _ in range(300):
         bench.rates.learn(a.id, 0.1, 0.5)
     after = bench.chooser.choose(ASKED, IDENTITY, [a], {})
-    assert after.prefill_s == before.prefill_s
+    assert after.prefill_s == pytest.approx(5 * before.prefill_s, rel=0.05)
     assert after.ttft_s == pytest.approx(5 * before.ttft_s, rel=0.05)
+    assert after.scale == pytest.approx(5, rel=0.05)
+
+
+def test_work_that_waits_is_in_the_worker_s_own_seconds(bench: Bench) -> None:
+    """A slow worker's prefill takes as long by the clock as it was predicted to."""
+    (a,) = workers_of("a")
+    for _ in range(300):
+        bench.rates.learn(a.id, 0.1, 2.0)
+    first = bench.chooser.choose(ASKED, IDENTITY, [a], {})
+    a.load.enter(PendingPrefill(first.prefill_s, 1.0, streams=True), perf_counter())
+    second = bench.chooser.choose(ASKED, IDENTITY, [a], {})
+    assert second.waiting_s == pytest.approx(first.prefill_s, rel=0.05)
+    assert second.ttft_s == pytest.approx(first.ttft_s + first.prefill_s, rel=0.05)

@@ -101,3 +101,33 @@ def test_scales_stay_between_what_was_seen(samples: list[tuple[WorkerId, float, 
     ratios = [observed / predicted for _, predicted, observed in samples] + [1.0]
     for worker in (A, B, C):
         assert min(ratios) * 0.99 <= rates.scale(worker) <= max(ratios) * 1.01
+
+
+def test_one_stall_is_not_a_slow_worker() -> None:
+    rates = Rates()
+    for _ in range(200):
+        for worker in (A, B, C):
+            rates.learn(worker, 0.1, 0.1)
+    rates.learn(A, 0.1, 30.0)
+    assert rates.scale(A) < 1.5
+
+
+def test_who_was_slow_once_is_tried_again() -> None:
+    """Without traffic there are no samples that could say that it is well again."""
+    rates = Rates()
+    for _ in range(50):
+        rates.learn(A, 0.1, 5.0)
+        rates.learn(B, 0.1, 0.1)
+        rates.learn(C, 0.1, 0.1)
+    assert rates.scale(A) > 10
+    for _ in range(10 * 60):
+        rates.relax(1.0)
+    assert rates.scale(A) < 1.5
+
+
+def test_a_first_sample_is_held_against_the_fleet() -> None:
+    rates = Rates()
+    for _ in range(50):
+        rates.learn(B, 0.1, 0.1)
+    rates.learn(A, 0.1, 1000.0)
+    assert rates.scale(A) <= 4.0

@@ -1,12 +1,13 @@
 """Each thing that an answer teaches reaches the part that learns it."""
 
+import msgspec
 import pytest
 
 from router.index.memory import MemoryIndex
 from router.index.predicted import PredictedIndex
 from router.prompt.identity import TextIdentity
 from router.prompt.token_rates import TOKENS_PER_BYTE
-from router.routing.cost import STEP_SECONDS, Rates
+from router.routing.cost import Rates
 from router.routing.learn import Learner
 from router.routing.policy import Decision
 from router.telemetry.metrics import Metrics
@@ -22,6 +23,7 @@ DECISION = Decision(
     blocks=3,
     cached_tokens=1000.4,
     uncached_tokens=200.0,
+    scale=1.0,
     prefill_s=0.2,
     waiting_s=0.3,
     ttft_s=1.0,
@@ -44,10 +46,19 @@ def bench() -> Bench:
 
 
 def test_a_first_token_teaches_the_worker_s_rate(bench: Bench) -> None:
-    predicted = DECISION.prefill_s + DECISION.waiting_s + STEP_SECONDS
     for _ in range(300):
-        bench.learner.first_token(DECISION, 2 * predicted)
+        bench.learner.first_token(DECISION, 2 * DECISION.ttft_s)
     assert bench.rates.scale(WORKER.id) == pytest.approx(2.0, rel=0.02)
+
+
+def test_what_was_expected_at_a_scale_is_learned_at_that_scale(bench: Bench) -> None:
+    """A prediction that comes true changes nothing, whatever the scale."""
+    for _ in range(300):
+        bench.rates.learn(WORKER.id, 0.1, 1.0)
+    decision = msgspec.structs.replace(DECISION, scale=bench.rates.scale(WORKER.id))
+    for _ in range(50):
+        bench.learner.first_token(decision, decision.ttft_s)
+    assert bench.rates.scale(WORKER.id) == pytest.approx(10.0, rel=0.02)
 
 
 def test_the_error_of_the_prediction_is_a_metric(bench: Bench) -> None:
@@ -72,7 +83,8 @@ def test_cached_tokens_are_counted_and_audited(bench: Bench) -> None:
         ("actual", "all"): 900,
     }
     assert bench.index.lookup(other)
-    bench.learner.cached_tokens(DECISION, IDENTITY, 0)
+    for _ in range(3):
+        bench.learner.cached_tokens(DECISION, IDENTITY, 0)
     assert not bench.index.lookup(other), "a lost cache is forgotten"
 
 

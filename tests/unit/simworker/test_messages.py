@@ -21,7 +21,9 @@ async def test_whole_answer_with_cache_counts(local: Any) -> None:
         "assistant",
         "max_tokens",
     )
-    assert first["usage"]["input_tokens"] == counted
+    for usage in (first["usage"], second["usage"]):
+        parts = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+        assert sum(usage[part] for part in parts) == counted
     assert first["usage"]["cache_creation_input_tokens"] == counted // 16 * 16
     assert second["usage"]["cache_read_input_tokens"] == (counted - 1) // 16 * 16
 

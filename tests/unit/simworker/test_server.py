@@ -77,7 +77,9 @@ def test_anthropic_client(served: Any) -> None:
             block: Any = stream.get_final_message().content[0]
         assert block.text == answer.content[0].text
         counted = client.messages.count_tokens(model="sim-model", messages=HI)
-        assert counted.input_tokens == answer.usage.input_tokens
+        used = answer.usage
+        cached = (used.cache_creation_input_tokens or 0) + (used.cache_read_input_tokens or 0)
+        assert counted.input_tokens == used.input_tokens + cached
 
 
 @pytest.mark.parametrize("streaming", [True, False])
