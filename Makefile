@@ -38,7 +38,7 @@ test: $(VENV)/dev
 	$(BIN)/python -m pytest -q -m 'not engine' $(ARGS)
 
 test-engine: $(VENV)/dev
-	PREFIX_ROUTER_ENGINE=require $(BIN)/python -m pytest -q -m engine tests/e2e $(ARGS)
+	TEST_ENGINE=require $(BIN)/python -m pytest -q -m engine tests/e2e $(ARGS)
 
 check: $(VENV)/dev
 	$(BIN)/ruff format --check .

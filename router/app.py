@@ -10,6 +10,7 @@ import ssl
 import sys
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from time import perf_counter
 from types import FrameType
@@ -39,13 +40,14 @@ from router.routing.cost import Rates
 from router.routing.learn import Learner
 from router.routing.policies import POLICIES, Tools
 from router.settings import Settings
-from router.telemetry.logs import RequestLog
+from router.telemetry.logs import RequestLog, ThreadedSink
 from router.telemetry.metrics import Metrics, WorkerSample
 
 logger = logging.getLogger(__name__)
 
 _FIRST_PROBE_S = 3.0
 _HOUSEKEEPING_S = 0.25
+_LOG_DRAIN_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +66,9 @@ class App:
     asgi: AsgiRouter
 
 
-def build(settings: Settings, request_log: RequestLog | None = None) -> App:
+def build(settings: Settings, log: RequestLog) -> App:
     """Make all objects and wire them; nothing runs yet."""
     metrics = Metrics()
-    log = request_log or RequestLog(sys.stdout.buffer, json=json_logs(settings))
     fleet = Fleet(
         _worker_tls(settings), connect_s=settings.connect_timeout_s, idle_s=settings.worker_idle_s
     )
@@ -103,9 +104,10 @@ def build(settings: Settings, request_log: RequestLog | None = None) -> App:
 
 def serve(settings: Settings, sockets: list[socket.socket] | None = None) -> None:
     """Run until SIGTERM or SIGINT; running answers are given `shutdown_timeout_s` to end."""
-    app = build(settings)
-    config = server_config(app)
-    server = uvicorn.Server(config)
+    sink = ThreadedSink(sys.stdout.fileno())
+    app = build(settings, RequestLog(sink, json=json_logs(settings)))
+    sink.on_drop = partial(_count_dropped, app.metrics)
+    server = uvicorn.Server(server_config(app))
 
     def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - as signal calls it
         """Before uvicorn takes signals over, and after: it raises what it was stopped with once more."""
@@ -114,7 +116,10 @@ def serve(settings: Settings, sockets: list[socket.socket] | None = None) -> Non
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     _spare_the_collector()
-    run_loop(run(app, server, sockets))
+    try:
+        run_loop(run(app, server, sockets))
+    finally:
+        sink.close(_LOG_DRAIN_S)  # outside the loop: it may block
 
 
 def run_loop(main: Coroutine[Any, Any, None]) -> None:
@@ -262,6 +267,10 @@ def installed_version() -> str:
         return version("prefix-router")
     except PackageNotFoundError:
         return "0+source"
+
+
+def _count_dropped(metrics: Metrics, lines: int) -> None:
+    metrics.degraded["log_dropped"] += lines
 
 
 async def _no_app(scope: Any, receive: Any, send: Any) -> None:

@@ -1,5 +1,6 @@
 """The command line."""
 
+import asyncio
 import sys
 from pathlib import Path
 from typing import Any, get_args
@@ -93,7 +94,7 @@ def run_demo(simulated: int, urls: tuple[str, ...], host: str, port: int, *, onc
     configure_logging(json=False, level="warning")
     try:
         app.run_loop(demo(DemoOptions(urls, simulated, host, port, once=once)))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):  # Ctrl-C or SIGTERM: all is stopped by now
         click.echo()
 
 

@@ -4,10 +4,12 @@ Sources, strongest first: command-line flags, environment (`PREFIX_ROUTER_…`),
 """
 
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import (
@@ -20,16 +22,35 @@ from pydantic import (
     model_validator,
 )
 
+from router.fleet.worker import worker_id
 from router.prompt.session import SESSION_HEADERS
 from router.upstream.pool import Address
 
 
 def _worker_url(url: str) -> str:
     Address.parse(url)
+    if urlsplit(url if "://" in url else f"http://{url}").port == 0:
+        raise ValueError(f"{url!r}: no worker listens on port 0")
     return url
 
 
+def _api_key(key: str) -> str:
+    """A key read from a file often ends with a newline."""
+    key = key.strip()
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise ValueError("the key must be printable ASCII without spaces")
+    return key
+
+
+def _readable(file: Path) -> Path:
+    if not (os.access(file, os.R_OK) and file.is_file()):
+        raise ValueError(f"'{file}' is not a file that can be read")
+    return file
+
+
 WorkerUrl = Annotated[str, AfterValidator(_worker_url)]
+ApiKey = Annotated[str, AfterValidator(_api_key)]
+ReadableFile = Annotated[Path, AfterValidator(_readable)]
 PolicyName = Literal["prefix", "least_load", "round_robin", "random", "session"]
 
 
@@ -62,12 +83,12 @@ class Settings(BaseModel):
     keep_alive_s: float = Field(
         default=75.0, gt=0, description="How long an idle client connection is kept."
     )
-    worker_api_key: str | None = Field(
+    worker_api_key: ApiKey | None = Field(
         default=None,
         repr=False,
         description="Sent as a bearer token with the router's own probes of workers.",
     )
-    worker_ca_file: Path | None = Field(
+    worker_ca_file: ReadableFile | None = Field(
         default=None, description="CA bundle for workers on https; default: the system's."
     )
     worker_idle_s: float = Field(
@@ -95,10 +116,10 @@ class Settings(BaseModel):
     index_max_blocks: int = Field(
         default=2_000_000, gt=0, description="Bound on the index over all workers."
     )
-    tls_cert_file: Path | None = Field(
+    tls_cert_file: ReadableFile | None = Field(
         default=None, description="Serve https with this certificate chain …"
     )
-    tls_key_file: Path | None = Field(default=None, description="… and this key.")
+    tls_key_file: ReadableFile | None = Field(default=None, description="… and this key.")
     log_format: Literal["auto", "json", "text"] = Field(
         default="auto", description="`auto`: text on a terminal, JSON otherwise."
     )
@@ -120,12 +141,30 @@ class Settings(BaseModel):
             else value
         )
 
+    @field_validator("workers")
+    @classmethod
+    def _each_once(cls, urls: list[str]) -> list[str]:
+        """A worker's id is its address: two URLs of one id would be one worker counted twice."""
+        seen: dict[str, str] = {}
+        for url in urls:
+            name = worker_id(Address.parse(url))
+            if name in seen:
+                raise ValueError(f"{seen[name]!r} and {url!r} are the same worker, {name}")
+            seen[name] = url
+        return urls
+
     @model_validator(mode="after")
     def _whole(self) -> Self:
         if (self.tls_cert_file is None) != (self.tls_key_file is None):
             raise ValueError("tls_cert_file and tls_key_file go together")
         return self
 
+
+_PREFIX = "PREFIX_ROUTER_"
+_SERVICE_LINK = re.compile(
+    r"\w+_(SERVICE_(HOST|PORT\w*)=|PORT_\d+_(TCP|UDP|SCTP)\w*=|PORT=(tcp|udp|sctp)://)"
+)
+"""Variables that Kubernetes sets in every pod beside a Service named `prefix-router…`."""
 
 _FLAGS = {"workers": "worker", "allow_paths": "allow-path"}
 """Flags that are given once per item, where they differ from the setting."""
@@ -142,16 +181,34 @@ class ConfigurationError(Exception):
 def load(file: Path | None, flags: Mapping[str, Any]) -> Settings:
     """Merge all sources and validate; raises `ConfigurationError`."""
     from_file, lines = _read(file) if file else ({}, {})
-    environment = {
-        name: os.environ[variable]
-        for name in Settings.model_fields
-        if (variable := f"PREFIX_ROUTER_{name.upper()}") in os.environ
-    }
+    environment, problems = _environment()
     try:
-        return Settings(**{**from_file, **environment, **flags})
+        settings = Settings(**{**from_file, **environment, **flags})
     except ValidationError as error:
-        problems = [_problem(detail, file, lines, environment, flags) for detail in error.errors()]
+        problems += [_problem(detail, file, lines, environment, flags) for detail in error.errors()]
         raise ConfigurationError(problems) from None
+    if problems:
+        raise ConfigurationError(problems)
+    return settings
+
+
+def _environment() -> tuple[dict[str, str], list[str]]:
+    """The settings in the environment, and what is wrong with the names of others."""
+    known = {f"{_PREFIX}{name.upper()}": name for name in Settings.model_fields}
+    values, problems = {}, []
+    for variable, value in os.environ.items():
+        if not variable.startswith(_PREFIX) or _SERVICE_LINK.match(f"{variable}={value}"):
+            continue
+        if variable in known:
+            values[known[variable]] = value
+        else:
+            problems.append(f"{variable}: {_unknown(variable, known)}")
+    return values, problems
+
+
+def _unknown(name: str, known: Iterable[str]) -> str:
+    near = get_close_matches(name, known, n=1)
+    return f"no such setting{f'; did you mean `{near[0]}`?' if near else ''}"
 
 
 def _read(file: Path) -> tuple[dict[str, Any], dict[str, int]]:
@@ -167,6 +224,8 @@ def _read(file: Path) -> tuple[dict[str, Any], dict[str, int]]:
         return {}, {}
     if not isinstance(node, yaml.MappingNode):
         raise ConfigurationError([f"{file}:1: the file must hold settings, `name: value` each"])
+    if twice := [f"{file}:{line}: {name}: given a second time" for name, line in _repeated(node)]:
+        raise ConfigurationError(twice)
     return values, dict(_lines(node))
 
 
@@ -178,6 +237,15 @@ def _values(node: yaml.Node | None) -> dict[str, Any]:
             raise yaml.MarkedYAMLError(problem="a name must be text", problem_mark=key.start_mark)
         values[key.value] = loader.construct_document(value)
     return values
+
+
+def _repeated(node: yaml.MappingNode) -> Iterator[tuple[str, int]]:
+    """Names that were given before, which YAML forbids and PyYAML overlooks, and the line of each."""
+    seen: set[str] = set()
+    for key, _ in node.value:
+        if key.value in seen:
+            yield key.value, key.start_mark.line + 1
+        seen.add(key.value)
 
 
 def _lines(node: yaml.MappingNode) -> Iterator[tuple[str, int]]:
@@ -201,12 +269,11 @@ def _problem(
     name = location[0] if location else ""
     message = detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "extra_forbidden":
-        near = get_close_matches(name, Settings.model_fields, n=1)
-        message = f"no such setting{f'; did you mean `{near[0]}`?' if near else ''}"
+        message = _unknown(name, Settings.model_fields)
     if name in flags:
         where = f"--{_FLAGS.get(name, name).replace('_', '-')}"
     elif name in environment:
-        where = f"PREFIX_ROUTER_{name.upper()}"
+        where = f"{_PREFIX}{name.upper()}"
     else:
         line = lines.get(".".join(location)) or lines.get(name)
         where = f"{file}:{line}" if line else str(file or "configuration")

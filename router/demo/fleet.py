@@ -18,9 +18,11 @@ MODEL = "demo-model"
 async def simulated_workers(count: int) -> AsyncIterator[list[str]]:
     """`count` workers with small caches on free ports, up while the block runs; yields their URLs."""
     ports = _free_ports(count)
-    processes = [await _start(port) for port in ports]
     urls = [f"http://127.0.0.1:{port}" for port in ports]
+    processes: list[asyncio.subprocess.Process] = []
     try:
+        for port in ports:
+            processes.append(await _start(port))  # noqa: PERF401 - those started before a failure are stopped
         async with asyncio.timeout(_START_S):
             await asyncio.gather(*(_wait(url) for url in urls))
         yield urls
@@ -32,9 +34,12 @@ async def simulated_workers(count: int) -> AsyncIterator[list[str]]:
 
 
 async def _start(port: int) -> asyncio.subprocess.Process:
-    options = ("--port", str(port), "--model", MODEL, "--kv-tokens", "20000")
+    """A worker that ends with this process, however that ends: its standard input is a pipe from here."""
+    options = ("--port", str(port), "--model", MODEL, "--kv-tokens", "20000", "--exit-with-parent")
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "router.simworker", *options, stdout=asyncio.subprocess.DEVNULL
+        *(sys.executable, "-m", "router.simworker", *options),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.DEVNULL,
     )
 
 

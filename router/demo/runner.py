@@ -3,6 +3,7 @@
 import asyncio
 import io
 import secrets
+import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
@@ -76,8 +77,10 @@ class _Gate(io.RawIOBase):
 
 
 async def demo(options: DemoOptions) -> None:
-    """Run the demo until cancelled, or until after the table with `once`."""
-    console = Console()
+    """Run the demo until cancelled, which SIGTERM does too, or until after the table with `once`."""
+    console, task = Console(), asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     given = nullcontext(list(options.workers))
     async with given if options.workers else simulated_workers(options.simulated) as workers:
         console.print(f"{len(workers)} workers: {' '.join(workers)}")

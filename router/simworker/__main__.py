@@ -68,12 +68,18 @@ _DURATION = click.FloatRange(min=0)
     default=0.0,
     help="Seconds that answers may go on after SIGTERM.",
 )
+@click.option(
+    "--exit-with-parent",
+    is_flag=True,
+    help="End at the end of standard input: when the process at the other end of the pipe is gone.",
+)
 @click.option("--log-level", default="warning", help="uvicorn's log level.")
 def main(
     *,
     itl_ms: float,
     models: tuple[str, ...],
     shutdown_timeout: float,
+    exit_with_parent: bool,
     log_level: str,
     **options: Any,
 ) -> None:
@@ -82,7 +88,7 @@ def main(
         config = WorkerConfig(models=models, itl_s=itl_ms / 1000, **options)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    run(config, drain_s=shutdown_timeout, log_level=log_level)
+    run(config, drain_s=shutdown_timeout, exit_with_parent=exit_with_parent, log_level=log_level)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """Runs one worker under uvicorn until a signal ends it."""
 
 import asyncio
+import os
 import signal
+from threading import Thread
 from types import FrameType
 
 import uvicorn
@@ -12,6 +14,7 @@ from router.simworker.worker import Worker
 
 # After answers were ended, how long their last bytes may take to be fetched.
 _GRACE_S = 2
+_STDIN = 0
 
 
 class _Server(uvicorn.Server):
@@ -29,8 +32,24 @@ class _Server(uvicorn.Server):
         loop.call_soon_threadsafe(loop.call_later, self._drain_s, self._worker.engine.abort_all)
 
 
-async def serve(config: WorkerConfig, *, drain_s: float = 0.0, log_level: str = "warning") -> None:
-    """Serve until SIGINT or SIGTERM; answers in flight then have `drain_s` seconds to end."""
+def _exit_at_end_of_input(server: uvicorn.Server) -> None:
+    # Not through sys.stdin: Python cannot exit properly while a thread waits inside it.
+    while os.read(_STDIN, 4096):
+        pass
+    server.should_exit = True
+
+
+async def serve(
+    config: WorkerConfig,
+    *,
+    drain_s: float = 0.0,
+    exit_with_parent: bool = False,
+    log_level: str = "warning",
+) -> None:
+    """Serve until SIGINT or SIGTERM; answers in flight then have `drain_s` seconds to end.
+
+    `exit_with_parent`: serve only until standard input ends.
+    """
     worker = Worker.create(config)
     settings = uvicorn.Config(
         App(worker),
@@ -43,15 +62,26 @@ async def serve(config: WorkerConfig, *, drain_s: float = 0.0, log_level: str = 
         ws="none",
         timeout_graceful_shutdown=int(drain_s) + _GRACE_S,
     )
+    server = _Server(settings, worker, drain_s)
+    if exit_with_parent:
+        Thread(target=_exit_at_end_of_input, args=(server,), daemon=True).start()
     async with worker.running():
-        await _Server(settings, worker, drain_s).serve()
+        await server.serve()
 
 
-def run(config: WorkerConfig, *, drain_s: float = 0.0, log_level: str = "warning") -> None:
+def run(
+    config: WorkerConfig,
+    *,
+    drain_s: float = 0.0,
+    exit_with_parent: bool = False,
+    log_level: str = "warning",
+) -> None:
     """Blocking form of `serve`; a signal ends the process with status 0."""
     # uvicorn raises the signals that it caught again once it is done.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _number, _frame: None)
     loop_factory = uvicorn.Config("", loop="auto").get_loop_factory()
     with asyncio.Runner(loop_factory=loop_factory) as runner:
-        runner.run(serve(config, drain_s=drain_s, log_level=log_level))
+        runner.run(
+            serve(config, drain_s=drain_s, exit_with_parent=exit_with_parent, log_level=log_level)
+        )

@@ -1,16 +1,22 @@
 """One line per request, and the process's own log in the same form.
 
 Request lines are encoded at once and written in batches, off the request's path: a write per line would
-cost as much as relaying a small answer.
+cost as much as relaying a small answer. A thread writes them: whoever reads them may be slow, or gone.
 """
 
 import logging
+import os
+import select
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any, Protocol
 
 import msgspec
+
+logger = logging.getLogger(__name__)
 
 
 class RequestLine(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -101,6 +107,88 @@ class RequestLog:
             self._lines.clear()
             self._stream.write(data)
             self._stream.flush()
+
+
+class ThreadedSink:
+    """Writes to a file descriptor in a thread of its own, in order; `write` never waits.
+
+    Lines that would make more than `limit_bytes` wait are dropped, and so are those that cannot be written
+    because the reader is gone or the disk full. `on_drop` is told how many, in the thread that calls `write`
+    or `close`. All methods are for one thread.
+    """
+
+    def __init__(self, fd: int, *, limit_bytes: int = 8 * 1024 * 1024) -> None:
+        self.on_drop: Callable[[int], None] = _ignore
+        self._fd = fd
+        self._limit = limit_bytes
+        self._queue: SimpleQueue[bytes | None] = SimpleQueue()
+        # A daemon: a reader that never reads must not keep the process from ending.
+        self._thread = Thread(target=self._run, name="request-log", daemon=True)
+        # Each counter is written by one side only, so that none needs a lock.
+        self._taken = self._refused = self._told = 0
+        self._done = self._unwritten = 0
+        self._closed = False
+
+    @property
+    def dropped_lines(self) -> int:
+        """Lines dropped so far."""
+        return self._refused + self._unwritten
+
+    def write(self, data: bytes, /) -> None:
+        """Take whole lines; all of them are dropped when they do not fit."""
+        if self._closed or self._taken - self._done + len(data) > self._limit:
+            self._refused += data.count(b"\n")
+        else:
+            if self._thread.ident is None:
+                self._thread.start()
+            self._taken += len(data)
+            self._queue.put(data)
+        self._tell()
+
+    def flush(self) -> None:
+        """Nothing to do: the thread writes at once."""
+
+    def close(self, timeout_s: float) -> None:
+        """Wait until all is written, `timeout_s` at most; later lines are dropped. Blocks the thread."""
+        self._closed = True
+        if self._thread.ident is not None:
+            self._queue.put(None)
+            self._thread.join(timeout_s)
+        if left := self._taken - self._done:
+            logger.warning("%d bytes of the request log were not written: nobody reads it", left)
+        self._tell()
+
+    def _tell(self) -> None:
+        if news := self.dropped_lines - self._told:
+            self._told += news
+            self.on_drop(news)
+
+    def _run(self) -> None:
+        failing = False
+        while (data := self._queue.get()) is not None:
+            rest = memoryview(data)
+            try:
+                while rest:
+                    rest = rest[self._write_some(rest) :]
+                failing = False
+            except OSError as error:
+                self._unwritten += bytes(rest).count(b"\n")
+                if not failing:
+                    logger.warning("the request log cannot be written: %s", error)
+                failing = True
+            self._done += len(data)
+
+    def _write_some(self, data: memoryview) -> int:
+        """Write at least a byte, also where another process made the shared pipe non-blocking."""
+        while True:
+            try:
+                return os.write(self._fd, data)
+            except BlockingIOError:
+                select.select([], [self._fd], [])
+
+
+def _ignore(lines: int) -> None:
+    del lines
 
 
 _ENCODER = msgspec.json.Encoder()

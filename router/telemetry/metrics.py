@@ -151,7 +151,7 @@ class Metrics(Collector):
         yield cached
         yield _counter(
             "router_degraded",
-            "Requests served with less than full knowledge.",
+            "Requests served with less than full knowledge, and log lines given up.",
             "reason",
             self.degraded,
         )

@@ -1,5 +1,6 @@
 """README's reference tables say what the code says; what is missing is printed ready to be pasted."""
 
+import io
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from fastapi.routing import APIRoute
 from router.app import build
 from router.prompt.endpoints import PATHS
 from router.settings import Settings
+from router.telemetry.logs import RequestLog
 from tests.docs.tables import ADMIN, TABLES, help_texts
 
 README = Path(__file__).parents[2] / "README.md"
@@ -74,7 +76,7 @@ def test_every_route_of_the_router_s_own_is_described() -> None:
     """The table's words for the router's own routes cover all routes there are, and no other."""
     routes = {
         route.path.replace(":path", "").rstrip("/")
-        for route in build(Settings()).asgi._rest.routes  # type: ignore[attr-defined]
+        for route in build(Settings(), RequestLog(io.BytesIO(), json=True)).asgi._rest.routes  # type: ignore[attr-defined]
         if isinstance(route, APIRoute)
     }
     assert routes - {""} <= ADMIN.keys()

@@ -2,7 +2,7 @@
 
 `engine` sets vLLM up or skips; `engine_workers` are two workers, `engine_router` a router before them.
 All live as long as the test session. Where vLLM is not installed the tests are skipped, unless
-PREFIX_ROUTER_ENGINE=require is set: then it gets installed, and only a CPU that cannot run it is excused.
+TEST_ENGINE=require is set: then it gets installed, and only a CPU that cannot run it is excused.
 """
 
 import os
@@ -48,7 +48,7 @@ def report(pytestconfig: pytest.Config) -> Callable[[str], None]:
 @pytest.fixture(scope="session")
 def engine(report: Callable[[str], None]) -> ModuleType:
     """The launcher of vLLM workers, with the engine installed."""
-    required = os.environ.get("PREFIX_ROUTER_ENGINE") == "require"
+    required = os.environ.get("TEST_ENGINE") == "require"
     workers = launcher()
 
     def skip(reason: str) -> None:

@@ -1,5 +1,6 @@
 """The command line: help, exit codes, and what reaches the settings."""
 
+import os
 import runpy
 import sys
 from pathlib import Path
@@ -16,8 +17,8 @@ from router.settings import Settings
 
 @pytest.fixture(autouse=True)
 def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in Settings.model_fields:
-        monkeypatch.delenv(f"PREFIX_ROUTER_{name.upper()}", raising=False)
+    for name in [name for name in os.environ if name.startswith("PREFIX_ROUTER_")]:
+        monkeypatch.delenv(name)
 
 
 def run(*arguments: str) -> Result:
@@ -166,6 +167,24 @@ class TestCheck:
         result = run("check")
         assert result.exit_code == 2
         assert result.stderr.startswith("error: PREFIX_ROUTER_PORT: ")
+
+    def test_a_misspelt_variable(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PREFIX_ROUTER_WORKER", "http://a:1")
+        result = run("check")
+        assert result.exit_code == 2
+        assert result.stderr == (
+            "error: PREFIX_ROUTER_WORKER: no such setting; did you mean `PREFIX_ROUTER_WORKERS`?\n"
+        )
+
+    def test_a_certificate_that_is_not_there(self, tmp_path: Path) -> None:
+        file = tmp_path / "router.yaml"
+        file.write_text("tls_cert_file: none.crt\ntls_key_file: none.key\n")
+        result = run("check", "--config", str(file))
+        assert result.exit_code == 2
+        assert result.stderr.splitlines() == [
+            f"error: {file}:1: tls_cert_file: 'none.crt' is not a file that can be read",
+            f"error: {file}:2: tls_key_file: 'none.key' is not a file that can be read",
+        ]
 
 
 def test_python_m_router_is_the_same(

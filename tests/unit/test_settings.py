@@ -1,5 +1,6 @@
 """The configuration's sources, their order, and how mistakes are explained."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ Write = Callable[[str | bytes], Path]
 
 @pytest.fixture(autouse=True)
 def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in Settings.model_fields:
-        monkeypatch.delenv(f"PREFIX_ROUTER_{name.upper()}", raising=False)
+    for name in [name for name in os.environ if name.startswith("PREFIX_ROUTER_")]:
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture
@@ -82,8 +83,26 @@ class TestSources:
         assert settings.allow_paths == ["/v2/*"]
 
     def test_other_variables_are_left_alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("PREFIX_ROUTER_NO_SUCH_SETTING", "1")
         monkeypatch.setenv("PORT", "1")
+        monkeypatch.setenv("PREFIX_ROUTERS", "1")
+        assert load(None, {}) == Settings()
+
+    def test_what_kubernetes_sets_beside_a_service_of_our_name_is_left_alone(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name, value in {
+            "SERVICE_HOST": "10.0.0.1",
+            "SERVICE_PORT": "8080",
+            "SERVICE_PORT_HTTP": "8080",
+            "PORT": "tcp://10.0.0.1:8080",
+            "PORT_8080_TCP": "tcp://10.0.0.1:8080",
+            "PORT_8080_TCP_PROTO": "tcp",
+            "PORT_8080_TCP_PORT": "8080",
+            "PORT_8080_TCP_ADDR": "10.0.0.1",
+            "METRICS_SERVICE_HOST": "10.0.0.2",
+            "METRICS_PORT": "tcp://10.0.0.2:9090",
+        }.items():
+            monkeypatch.setenv(f"PREFIX_ROUTER_{name}", value)
         assert load(None, {}) == Settings()
 
     def test_settings_do_not_change(self) -> None:
@@ -92,6 +111,11 @@ class TestSources:
 
     def test_a_key_is_not_shown(self) -> None:
         assert "secret" not in repr(Settings(worker_api_key="secret"))
+
+    @pytest.mark.parametrize("key", ["sk-1\n", " sk-1", "\tsk-1\r\n", "sk-1"])
+    def test_a_key_is_stripped(self, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+        monkeypatch.setenv("PREFIX_ROUTER_WORKER_API_KEY", key)
+        assert load(None, {}).worker_api_key == "sk-1"
 
 
 class TestMistakes:
@@ -134,6 +158,82 @@ class TestMistakes:
         (problem,) = problems(None)
         assert problem.startswith("PREFIX_ROUTER_PORT: port: Input should be a valid integer")
 
+    @pytest.mark.parametrize(
+        ("name", "hint"),
+        [
+            ("POLCY", "; did you mean `PREFIX_ROUTER_POLICY`?"),
+            ("WORKER", "; did you mean `PREFIX_ROUTER_WORKERS`?"),
+            ("port", ""),
+        ],
+    )
+    def test_a_misspelt_variable_is_recognised(
+        self, monkeypatch: pytest.MonkeyPatch, name: str, hint: str
+    ) -> None:
+        monkeypatch.setenv(f"PREFIX_ROUTER_{name}", "1")
+        (problem,) = problems(None)
+        assert problem.startswith(f"PREFIX_ROUTER_{name}: no such setting{hint}")
+
+    def test_misspelt_variables_are_told_with_all_else(
+        self, write: Write, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("PREFIX_ROUTER_POLCY", "1")
+        assert len(problems(write("port: x\n"))) == 2
+
+    @pytest.mark.parametrize(
+        "key", ["a b", "sk-é", "a\x00b", "a\r\nx-evil: 1", "a\tb", "a\u2028b", "a\x7f"]
+    )
+    def test_a_key_that_no_header_can_carry(self, key: str) -> None:
+        assert problems(None, {"worker_api_key": key}) == [
+            "--worker-api-key: worker_api_key: the key must be printable ASCII without spaces"
+        ]
+
+    @pytest.mark.parametrize("url", ["http://a:0", "https://a:0/x", "a:0", "http://[::1]:00/"])
+    def test_a_worker_on_port_0(self, write: Write, url: str) -> None:
+        assert problems(write(f"workers: ['{url}']\n")) == [
+            f"router.yaml:1: workers.0: {url!r}: no worker listens on port 0"
+        ]
+
+    @pytest.mark.parametrize(
+        ("one", "other", "name"),
+        [
+            ("http://a:1", "http://a:1", "a:1"),
+            ("http://a:1", "a:1/", "a:1"),
+            ("http://a", "http://A:80", "a:80"),
+            ("http://a:443", "https://a", "a:443"),
+            ("http://a:1/x", "http://a:1/x/", "a:1/x"),
+        ],
+    )
+    def test_a_worker_given_twice(self, write: Write, one: str, other: str, name: str) -> None:
+        file = write(f"port: 1\nworkers: [{one}, http://b:2, {other}]\n")
+        assert problems(file) == [
+            f"router.yaml:2: workers: {one!r} and {other!r} are the same worker, {name}"
+        ]
+
+    def test_workers_that_differ_in_port_or_path(self) -> None:
+        urls = ["http://a:1", "http://a:2", "http://a:1/x", "http://a:1/y"]
+        assert load(None, {"workers": urls}).workers == urls
+
+    def test_a_name_given_twice(self, write: Write) -> None:
+        file = write("port: 1\nhost: a\nport: 2\n'host': b\n")
+        assert problems(file) == [
+            "router.yaml:3: port: given a second time",
+            "router.yaml:4: host: given a second time",
+        ]
+
+    @pytest.mark.parametrize("name", ["worker_ca_file", "tls_cert_file", "tls_key_file"])
+    def test_a_file_that_cannot_be_read(self, write: Write, tmp_path: Path, name: str) -> None:
+        for path in (tmp_path / "none.pem", tmp_path, tmp_path / "router.yaml" / "x"):
+            assert problems(write(f"{name}: {path}\n")) == [
+                f"router.yaml:1: {name}: '{path}' is not a file that can be read"
+            ]
+
+    def test_files_that_are_there(self, write: Write, tmp_path: Path) -> None:
+        pem = tmp_path / "a.pem"
+        pem.touch()
+        names = ("worker_ca_file", "tls_cert_file", "tls_key_file")
+        settings = load(write("".join(f"{name}: {pem}\n" for name in names)), {})
+        assert [getattr(settings, name) for name in names] == [pem] * 3
+
     def test_a_mistake_in_a_flag(self, write: Write) -> None:
         (problem,) = problems(write("port: 1\n"), {"port": 70000})
         assert problem.startswith("--port: port: ")
@@ -147,10 +247,11 @@ class TestMistakes:
         assert problem.startswith(f"{flag}: ")
 
     def test_what_goes_together(self, write: Write) -> None:
-        assert problems(write("tls_cert_file: /x\n")) == [
+        pem = write("")
+        assert problems(write(f"tls_cert_file: {pem}\n")) == [
             "router.yaml: tls_cert_file and tls_key_file go together"
         ]
-        assert problems(None, {"tls_key_file": "/x"}) == [
+        assert problems(None, {"tls_key_file": str(pem)}) == [
             "configuration: tls_cert_file and tls_key_file go together"
         ]
 

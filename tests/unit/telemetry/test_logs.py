@@ -1,10 +1,17 @@
 """Request lines and the process's own log."""
 
+import contextlib
 import io
 import json
 import logging
-from collections.abc import Iterator
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -16,6 +23,7 @@ from router.telemetry.logs import (
     JsonFormatter,
     RequestLine,
     RequestLog,
+    ThreadedSink,
     Timestamps,
     as_text,
     configure_logging,
@@ -106,6 +114,240 @@ class TestRequestLog:
         for _ in range(7):
             log.write(line())
         assert (sink.writes, sink.getvalue().count(b"\n")) == (2, 6)
+
+
+class Pipe:
+    """A pipe's two ends, and a reader that may stall or leave."""
+
+    def __init__(self) -> None:
+        self.reader, self.writer = os.pipe()
+        self.closed = False
+        self.sinks: list[ThreadedSink] = []
+
+    def sink(self, **options: Any) -> ThreadedSink:
+        """One that writes to it."""
+        self.sinks.append(ThreadedSink(self.writer, **options))
+        return self.sinks[-1]
+
+    def fill(self) -> int:
+        """Make it full; returns how many bytes that took."""
+        os.set_blocking(self.writer, False)
+        count = 0
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                count += os.write(self.writer, b"." * 4096)
+        os.set_blocking(self.writer, True)
+        return count
+
+    def read(self, count: int) -> bytes:
+        """Exactly `count` bytes."""
+        data = b""
+        while len(data) < count:
+            data += os.read(self.reader, count - len(data))
+        return data
+
+    def leave(self) -> None:
+        """The reader goes away."""
+        if not self.closed:
+            os.close(self.reader)
+        self.closed = True
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    pipe = Pipe()
+    yield pipe
+    pipe.leave()
+    for sink in pipe.sinks:  # a thread must not outlive its descriptor
+        sink.close(10.0)
+    os.close(pipe.writer)
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+class TestThreadedSink:
+    def test_order_is_kept_and_closing_waits_for_all(self, pipe: Pipe) -> None:
+        sink = pipe.sink()
+        lines = [b"line %d\n" % n for n in range(5000)]
+        expected = b"".join(lines)
+        got: list[bytes] = []
+        reader = threading.Thread(target=lambda: got.append(pipe.read(len(expected))))
+        reader.start()
+        for each in lines:
+            sink.write(each)
+        sink.close(10.0)
+        reader.join(10.0)
+        assert got == [expected]
+        assert sink.dropped_lines == 0
+
+    def test_more_than_a_pipe_holds_arrives_whole(self, pipe: Pipe) -> None:
+        sink = pipe.sink()
+        data = bytes(range(256)) * 4096
+        sink.write(data)
+        assert pipe.read(len(data)) == data
+        sink.close(5.0)
+
+    def test_a_reader_that_stalls_holds_up_nobody(self, pipe: Pipe) -> None:
+        pipe.fill()
+        sink = pipe.sink(limit_bytes=100_000)
+        dropped: list[int] = []
+        sink.on_drop = dropped.append
+        batch = b"x" * 999 + b"\n"
+        longest = 0.0
+        for _ in range(300):
+            began = time.perf_counter()
+            sink.write(batch)
+            sink.flush()
+            longest = max(longest, time.perf_counter() - began)
+        assert longest < 0.1
+        assert sink.dropped_lines == sum(dropped) == 200
+
+    def test_it_goes_on_when_the_reader_does(self, pipe: Pipe) -> None:
+        filled = pipe.fill()
+        sink = pipe.sink(limit_bytes=10)
+        sink.write(b"kept 1\n")
+        sink.write(b"lost\nlost\n")
+        assert sink.dropped_lines == 2
+        assert pipe.read(filled + 7)[filled:] == b"kept 1\n"
+        eventually(lambda: sink._done == 7)
+        sink.write(b"kept 2\n")
+        assert pipe.read(7) == b"kept 2\n"
+        sink.close(5.0)
+        assert sink.dropped_lines == 2
+
+    def test_a_pipe_made_non_blocking_loses_nothing(self, pipe: Pipe) -> None:
+        filled = pipe.fill()
+        os.set_blocking(pipe.writer, False)
+        sink = pipe.sink()
+        sink.write(b"line\n" * 50_000)
+        time.sleep(0.05)
+        assert pipe.read(filled + 250_000)[filled:] == b"line\n" * 50_000
+        sink.close(5.0)
+        assert sink.dropped_lines == 0
+
+    def test_a_reader_that_leaves_is_told_of_once(
+        self, pipe: Pipe, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        pipe.leave()
+        sink = pipe.sink()
+        dropped: list[int] = []
+        sink.on_drop = dropped.append
+        for _ in range(3):
+            sink.write(b"a\nb\n")
+        eventually(lambda: sink.dropped_lines == 6)
+        sink.close(5.0)
+        assert sum(dropped) == 6
+        assert [record.message for record in caplog.records] == [
+            "the request log cannot be written: [Errno 32] Broken pipe"
+        ]
+
+    def test_a_reader_that_leaves_while_it_is_written_to(self, pipe: Pipe) -> None:
+        pipe.fill()
+        sink = pipe.sink()
+        sink.write(b"a\n")
+        time.sleep(0.05)
+        pipe.leave()
+        eventually(lambda: sink.dropped_lines == 1)
+        sink.close(5.0)
+
+    def test_writing_goes_on_when_it_can_again(
+        self, pipe: Pipe, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        write, room = os.write, threading.Event()
+
+        def disk(fd: int, data: bytes) -> int:
+            if fd == pipe.writer and not room.is_set():
+                raise OSError(28, "No space left on device")
+            return write(fd, data)
+
+        monkeypatch.setattr(os, "write", disk)
+        sink = pipe.sink()
+        sink.write(b"lost\n")
+        eventually(lambda: sink.dropped_lines == 1)
+        room.set()
+        sink.write(b"kept\n")
+        assert pipe.read(5) == b"kept\n"
+        sink.close(5.0)
+        assert [record.message for record in caplog.records] == [
+            "the request log cannot be written: [Errno 28] No space left on device"
+        ]
+
+    def test_drops_are_told_in_the_caller_s_thread(self, pipe: Pipe) -> None:
+        pipe.leave()
+        sink = pipe.sink()
+        threads: set[threading.Thread] = set()
+        sink.on_drop = lambda lines: threads.add(threading.current_thread())
+        sink.write(b"a\n")
+        eventually(lambda: sink.dropped_lines == 1)
+        sink.write(b"a\n")
+        sink.close(5.0)
+        assert threads == {threading.current_thread()}
+
+    def test_closing_gives_up_on_a_stalled_reader(
+        self, pipe: Pipe, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        pipe.fill()
+        sink = pipe.sink()
+        sink.write(b"never\n")
+        began = time.monotonic()
+        sink.close(0.1)
+        assert 0.1 <= time.monotonic() - began < 2
+        assert "6 bytes of the request log were not written" in caplog.text
+        pipe.leave()
+        sink._thread.join(5.0)
+
+    def test_what_comes_after_closing_is_dropped(self, pipe: Pipe) -> None:
+        sink = pipe.sink()
+        sink.close(5.0)
+        sink.write(b"late\n")
+        sink.close(5.0)
+        assert sink.dropped_lines == 1
+
+    def test_no_thread_without_lines(self, pipe: Pipe) -> None:
+        before = threading.active_count()
+        sink = pipe.sink()
+        assert threading.active_count() == before
+        sink.close(5.0)
+
+    def test_no_thread_after_closing(self, pipe: Pipe) -> None:
+        sink = pipe.sink()
+        sink.write(b"a\n")
+        sink.close(5.0)
+        assert not sink._thread.is_alive()
+
+    def test_request_lines_go_through_it(self, pipe: Pipe) -> None:
+        sink = pipe.sink()
+        log = RequestLog(sink, json=True)
+        log.write(line())
+        log.flush()
+        sink.close(5.0)
+        assert json.loads(os.read(pipe.reader, 10_000))["request_id"] == "r1"
+
+    def test_a_process_ends_although_nobody_reads(self, pipe: Pipe) -> None:
+        """The thread still waits in its write when the interpreter ends."""
+        pipe.fill()
+        code = (
+            "import sys; from router.telemetry.logs import ThreadedSink\n"
+            "sink = ThreadedSink(sys.stdout.fileno()); sink.write(b'x\\n' * 100); sink.close(0.1)"
+        )
+        ended = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=Path(__file__).parents[3],
+            stdout=pipe.writer,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert ended.returncode == 0, ended.stderr
+        assert ended.stderr.strip().endswith(
+            "200 bytes of the request log were not written: nobody reads it"
+        )
 
 
 class TestText:
