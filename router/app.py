@@ -87,7 +87,9 @@ def build(settings: Settings, log: RequestLog) -> App:
     metrics.settle = reporter.settle
     fleet.set_workers(settings.workers)
     routes = Routes(EndpointTable(settings.allow_paths))
-    services = EdgeServices(gateway, routes, RequestIds(), settings.body_limit)
+    services = EdgeServices(
+        gateway, routes, RequestIds(), settings.body_limit, settings.keep_alive_s
+    )
     return App(
         settings=settings,
         fleet=fleet,

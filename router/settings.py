@@ -81,7 +81,9 @@ class Settings(BaseModel):
         description="Largest request body, bytes; a larger one gets 413.",
     )
     keep_alive_s: float = Field(
-        default=75.0, gt=0, description="How long an idle client connection is kept."
+        default=75.0,
+        gt=0,
+        description="How long an idle client connection is kept, and an upload waited for that stalls.",
     )
     worker_api_key: ApiKey | None = Field(
         default=None,

@@ -42,11 +42,14 @@ class AsgiRouter:
             exchange.refuse(method, headers)
             await exchange.send_all()
             return
-        exchange.serve(method, headers, body)
-        async with asyncio.TaskGroup() as group:
-            watching = group.create_task(_cancel_on_disconnect(receive, exchange))
-            await exchange.send_all()
-            watching.cancel()
+        try:
+            exchange.serve(method, headers, body)
+            async with asyncio.TaskGroup() as group:
+                watching = group.create_task(_cancel_on_disconnect(receive, exchange))
+                await exchange.send_all()
+                watching.cancel()
+        finally:  # the server may fail to send, or cancel this call
+            exchange.disconnect()
 
 
 class AsgiExchange(Exchange):
@@ -91,7 +94,7 @@ class AsgiExchange(Exchange):
         self._wake.set()
 
     def disconnect(self) -> None:
-        """The client left: nothing more is sent."""
+        """Nothing more is sent: the client left, or has everything."""
         self._over = True
         self._messages.clear()
         self.cancel()

@@ -7,11 +7,9 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from router.edge.exchange import BODILESS, EdgeServices, Exchange, Route
+from router.edge.http1 import LINGER_S
 from router.ids import Headers
 from router.proxy.downstream import Source
-
-_LINGER_S = 2.0
-"""How long a refused upload is read on: closing at once would reset the answer away."""
 
 
 class Wire(Protocol):
@@ -40,7 +38,6 @@ class HttpExchange(Exchange):
     __slots__ = (
         "_active",
         "_body",
-        "_body_bytes",
         "_chunked",
         "_headers",
         "_method",
@@ -49,6 +46,7 @@ class HttpExchange(Exchange):
         "_told_to_go_on",
         "_version",
         "_wire",
+        "body_bytes",
         "disconnected",
         "keep_alive",
         "response_complete",
@@ -77,7 +75,7 @@ class HttpExchange(Exchange):
         self._silent = self._method == b"HEAD"
         self._out: list[bytes] = []
         self._body: list[bytes] = []
-        self._body_bytes = 0
+        self.body_bytes = 0
         self._active = False
         self._told_to_go_on = False
 
@@ -100,7 +98,7 @@ class HttpExchange(Exchange):
         elif (
             fields.get(b"expect", b"").lower() == b"100-continue"
             and self._version != "1.0"
-            and not self._body_bytes
+            and not self.body_bytes
         ):
             self._wire.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
@@ -109,8 +107,8 @@ class HttpExchange(Exchange):
         if self.response_complete:
             return
         self._body.append(data)
-        self._body_bytes += len(data)
-        if self._body_bytes > self._services.body_limit:
+        self.body_bytes += len(data)
+        if self.body_bytes > self._services.body_limit:
             self._refuse_body()
 
     def received(self) -> None:
@@ -185,7 +183,7 @@ class HttpExchange(Exchange):
             if self.whole:
                 self._wire.transport.close()
             else:
-                self._wire.loop.call_later(_LINGER_S, self._wire.transport.close)
+                self._wire.loop.call_later(LINGER_S, self._wire.transport.close)
         self._wire.exchange_complete()
 
     def abort(self) -> None:

@@ -6,7 +6,6 @@ is pinned, and tests/component/test_uvicorn_contract.py guards each bump.
 """
 
 import asyncio
-from time import perf_counter
 from typing import Any
 
 import httptools
@@ -14,18 +13,23 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from router.edge.envelope import error_body, error_headers
 from router.edge.exchange import EdgeServices, Route
-from router.edge.http_exchange import HttpExchange
-from router.errors import RouterError, Source
-from router.prompt.endpoints import Family
-
-_INVALID = RouterError(
-    400, "invalid_http_request", "The request is not valid HTTP.", source=Source.CLIENT
+from router.edge.http1 import (
+    IGNORED,
+    INVALID,
+    MAX_HEAD_BYTES,
+    check_head,
+    dismiss,
+    head_too_large,
+    head_without_offer,
+    origin_form,
 )
-
+from router.edge.http_exchange import HttpExchange
+from router.errors import RouterError
 
 _MAX_PIPELINED = 16
+_MAX_WAITING_BYTES = 1 << 20
+"""Of the bodies behind the request that is being answered."""
 
 
 class RouterProtocol(HttpToolsProtocol):
@@ -42,23 +46,40 @@ class RouterProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._services = services
         self._current: HttpExchange | None = None
-        self._idle_since = perf_counter()
+        own = services.keep_alive_s
+        self._keep_alive_s = config.timeout_keep_alive if own is None else own
+        self._idle_since = 0.0
+        self._stirred = True  # since `close_if_idle` looked last
         self._upgrading = False
+        self._read_bytes = 0  # of the read that is being parsed
+        self._held_bytes = (
+            0  # of the reads since the parser last gave us something; -1: in this one
+        )
+        self._waiting_bytes = 0
 
     # -- the parser's callbacks ----------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
+        self._read_bytes = len(data)
         try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as offer:
-            self._decline_upgrade(data[offer.args[0] :])
-        except httptools.HttpParserError:
-            self.send_400_response("")
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as offer:
+                self._decline_upgrades(memoryview(data)[offer.args[0] :])
+        except httptools.HttpParserError as error:
+            cause = error.__context__
+            self._turn_away(cause if isinstance(cause, RouterError) else INVALID)
+            return
+        self._held_bytes = self._held_bytes + len(data) if self._held_bytes >= 0 else 0
+        if self._held_bytes > MAX_HEAD_BYTES:  # the parser collects a field until it is whole
+            self._turn_away(head_too_large())
+            return
         current = self._current
         if current is not None and not current.whole and not current.response_complete:
             current.expect_more()
 
     def on_message_begin(self) -> None:
+        self._held_bytes = -1
         self.url = b""
         self.headers = []
 
@@ -66,11 +87,15 @@ class RouterProtocol(HttpToolsProtocol):
         self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        if self.parser.should_upgrade():  # the parser would now skip the body: see _decline_upgrade
+        if self._held_bytes >= 0 or self._read_bytes > MAX_HEAD_BYTES:
+            check_head(self.url, self.headers)
+        if (
+            self.parser.should_upgrade()
+        ):  # the parser would now skip the body: see _decline_upgrades
             self._upgrading = True
             return
         url = self.url
-        route = self._services.routes.find(url if url[:1] == b"/" else _origin_form(url))
+        route = self._services.routes.find(url if url[:1] == b"/" else origin_form(url))
         if route is None:
             self._enter_asgi()
         else:
@@ -84,13 +109,15 @@ class RouterProtocol(HttpToolsProtocol):
         for name, value in headers:
             super().on_header(name, value)
         super().on_headers_complete()
+        self.headers = IGNORED  # type: ignore[assignment]
         if self.pipeline:
             self._bound_pipeline()
 
     def _enter_exchange(self, route: Route) -> None:
         parser = self.parser
         version = parser.get_http_version()
-        headers, self.headers = self.headers, []  # trailers of the request are not header fields
+        headers = self.headers
+        self.headers = IGNORED  # type: ignore[assignment]  # trailers are not header fields
         exchange = HttpExchange(
             self,
             self._services,
@@ -108,37 +135,45 @@ class RouterProtocol(HttpToolsProtocol):
             self._bound_pipeline()
 
     def _bound_pipeline(self) -> None:
-        """Read on while few requests wait, or a client's leaving would go unnoticed."""
-        if len(self.pipeline) >= _MAX_PIPELINED:
+        """Read on while little waits, or a client's leaving would go unnoticed."""
+        if len(self.pipeline) >= _MAX_PIPELINED or self._waiting_bytes > _MAX_WAITING_BYTES:
             self.flow.pause_reading()
         else:
             self.flow.resume_reading()
 
-    def _decline_upgrade(self, rest: bytes) -> None:
+    def _decline_upgrades(self, rest: memoryview) -> None:
         """Clients offer h2c or WebSocket with an ordinary request; it is served as if they had not.
 
         The parser takes an offer for granted and leaves off after the head: the head without the offer, and
-        what followed, is parsed anew.
+        the `rest` that followed, is parsed anew.
         """
-        self._upgrading = False
-        method = self.parser.get_method()
-        if method == b"CONNECT":
-            self.send_400_response("")
-            return
-        fields = [
-            f for f in self.headers if f[0] not in (b"connection", b"upgrade", b"http2-settings")
-        ]
-        lines = [b"%b: %b" % field for field in fields]
-        head = b"\r\n".join((method + b" " + self.url + b" HTTP/1.1", *lines, b"\r\n"))
-        self.parser = httptools.HttpRequestParser(self)
-        self.data_received(head + rest)
+        while True:
+            self._upgrading = False
+            method, version = self.parser.get_method(), self.parser.get_http_version()
+            if method == b"CONNECT":
+                raise httptools.HttpParserError("there is no tunnel")
+            head = head_without_offer(method, self.url, version, self.headers)
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
+            self.parser.feed_data(head)
+            try:
+                self.parser.feed_data(rest)
+            except httptools.HttpParserUpgrade as offer:
+                rest = rest[offer.args[0] :]
+            else:
+                return
 
     def on_body(self, body: bytes) -> None:
+        self._held_bytes = -1
+        self._stirred = True
         cycle: Any = self.cycle
         if type(cycle) is HttpExchange:
             cycle.receive(body)
         else:
             super().on_body(body)
+        if self.pipeline:  # the last in it is the one that is coming in
+            self._waiting_bytes += len(body)
+            self._bound_pipeline()
 
     def on_message_complete(self) -> None:
         if self._upgrading:
@@ -149,25 +184,28 @@ class RouterProtocol(HttpToolsProtocol):
         else:
             super().on_message_complete()
 
-    def send_400_response(self, msg: str) -> None:
-        """Answer what is not HTTP, unless it came behind a request whose answer is not complete."""
+    def _turn_away(self, error: RouterError) -> None:
+        """Answer what cannot be read, unless it came behind a request whose answer is not complete."""
+        cycle: Any = self.cycle
         if self._answering():
             self.transport.abort()
-            return
-        body = error_body(_INVALID, Family.OPENAI)
-        head = b"".join(b"%b: %b\r\n" % field for field in error_headers(_INVALID, b""))
-        self.transport.write(
-            b"HTTP/1.1 400 Bad Request\r\n%bcontent-length: %d\r\nconnection: close\r\n\r\n%b"
-            % (head, len(body), body)
-        )
-        self.transport.close()
+        elif cycle is not None and cycle.response_complete and not cycle.keep_alive:
+            self.transport.close()
+        elif not self.transport.is_closing():
+            if cycle is not None:
+                cycle.disconnected = True
+            dismiss(self.transport, error, self.connection_lost)
 
     def _answering(self) -> bool:
         """A request is complete and its answer is not."""
-        if self._current is not None:
-            return self._current.whole
+        if self.pipeline:
+            return True
         cycle: Any = self.cycle
-        return cycle is not None and not cycle.response_complete
+        if cycle is None or cycle.response_complete:
+            return False
+        if type(cycle) is HttpExchange:
+            return cycle.whole
+        return cycle.response_started or not cycle.more_body
 
     # -- one exchange after another ------------------------------------------------------------
 
@@ -179,16 +217,21 @@ class RouterProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """An answer is complete, ours or the ASGI application's. `close_if_idle` replaces uvicorn's timer."""
         self.server_state.total_requests += 1
-        self._idle_since = perf_counter()
+        self._stirred = True
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
         if self.pipeline:  # not at once: a long row of quick answers would become a deep stack
             self.loop.call_soon(self._start_waiting)
+        else:
+            self.flow.resume_reading()
 
     def _start_waiting(self) -> None:
         if self.pipeline and self._current is None and not self.transport.is_closing():
-            cycle, app = self.pipeline.pop()
+            waiting: Any = self.pipeline.pop()
+            cycle, app = waiting
+            body_bytes = cycle.body_bytes if type(cycle) is HttpExchange else len(cycle.body)
+            self._waiting_bytes -= body_bytes
+            self._bound_pipeline()
             self._start_asgi_task(cycle, app)
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
@@ -203,10 +246,14 @@ class RouterProtocol(HttpToolsProtocol):
     # -- the connection ------------------------------------------------------------------------
 
     def close_if_idle(self, now: float) -> None:
-        """Close after the keep-alive time; called every so often instead of a timer per request."""
-        cycle: Any = self.cycle
-        waiting = cycle is None or cycle.response_complete
-        if waiting and now - self._idle_since > self.timeout_keep_alive:
+        """Close when no request has come, or no more of its body, for the keep-alive time.
+
+        Called every so often with `perf_counter()`, instead of a timer per request.
+        """
+        if self._stirred:
+            self._stirred = False
+            self._idle_since = now
+        elif now - self._idle_since > self._keep_alive_s and not self._answering():
             self.transport.close()
 
     def pause_writing(self) -> None:
@@ -220,9 +267,12 @@ class RouterProtocol(HttpToolsProtocol):
             self._current.source.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._current is not None:
-            self._current.disconnect()
-        super().connection_lost(exc)
+        try:
+            if self._current is not None:
+                self._current.disconnect()
+        finally:
+            self.pipeline.clear()
+            super().connection_lost(exc)
 
     def shutdown(self) -> None:
         if self._current is not None:
@@ -244,13 +294,3 @@ def protocol_factory(services: EdgeServices) -> type[asyncio.Protocol]:
             super().__init__(services, config, server_state, app_state, _loop)
 
     return Bound
-
-
-def _origin_form(url: bytes) -> bytes:
-    """The path and query of an absolute-form target, as a proxy's client may send it."""
-    try:
-        parsed = httptools.parse_url(url)
-    except httptools.HttpParserInvalidURLError:
-        return b"*"
-    path = parsed.path or b"/"
-    return path + b"?" + parsed.query if parsed.query else path

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import translate
+from urllib.parse import unquote
 
 
 class Family(StrEnum):
@@ -80,6 +81,11 @@ PATHS: dict[str, Endpoint] = {
 _STORED_PATH = re.compile(r"/v1/responses/(?P<id>[A-Za-z0-9_-][A-Za-z0-9_.-]*)(?:/cancel)?")
 _AMBIGUOUS = re.compile(r"(?:^|[/\\])\.{1,2}(?:[/\\]|$)|%2f|%5c|%2e", re.IGNORECASE)
 """Dot segments and encoded separators: what stands behind a worker's address might resolve them."""
+_OWN = re.compile(
+    r"/|/(?:health|ping|ready|metrics|workers|openapi\.json|redoc|docs(?:/.*)?|v1/models(?:/.*)?)",
+    re.DOTALL,
+)
+"""What the router answers itself, however far the allowed patterns reach."""
 _OTHER = Endpoint("other")
 
 
@@ -104,9 +110,13 @@ class EndpointTable:
             return None
         if _STORED_PATH.fullmatch(text):
             return _STORED_RESPONSE
-        if any(pattern.match(text) for pattern in self._allowed):
+        if any(pattern.match(text) for pattern in self._allowed) and not _is_own(text):
             return _OTHER
         return None
+
+
+def _is_own(path: str) -> bool:
+    return _OWN.fullmatch(unquote(path)) is not None
 
 
 def stored_response_id(path: bytes) -> str | None:

@@ -172,7 +172,7 @@ async def test_log_line(worker: FakeWorker, router: RunningRouter) -> None:
         (CHAT, {"prompt_tokens": 9, "completion_tokens": 2}, (9, 2, None)),
         (
             "/v1/messages",
-            {"input_tokens": 5, "output_tokens": 2, "cache_read_input_tokens": 4},
+            {"input_tokens": 1, "output_tokens": 2, "cache_read_input_tokens": 4},
             (5, 2, 4),
         ),
         (

@@ -14,7 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import Server, ServerState
 
 from router.edge.protocol import RouterProtocol
-from tests.component.harness import CHAT, RunningRouter
+from tests.component.harness import CHAT, RunningRouter, eventually
 
 PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 
@@ -96,6 +96,31 @@ def test_what_is_read_of_a_cycle() -> None:
     }  # fmt: skip
     assert "existing_cycle.response_complete" in source
     assert "on_response" in inspect.signature(RequestResponseCycle.__init__).parameters
+
+
+def test_what_we_read_of_uvicorn_s_cycle() -> None:
+    source = inspect.getsource(RequestResponseCycle.__init__)
+    for name in ("body", "disconnected", "keep_alive", "more_body", "response_complete",
+                 "response_started"):  # fmt: skip
+        assert f"self.{name} = " in source
+
+
+async def test_connection_is_given_up_even_when_cancelling_fails(
+    router: RunningRouter, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Or shutdown would wait for it."""
+
+    class Broken:
+        def disconnect(self) -> None:
+            raise ZeroDivisionError
+
+    connections = router.server.server_state.connections
+    async with router.connect() as client:
+        await client.call(CHAT, {})
+        (connection,) = connections
+        connection._current = Broken()  # type: ignore[union-attr]
+    await eventually(lambda: not connections)
+    caplog.clear()
 
 
 def test_the_rest() -> None:
