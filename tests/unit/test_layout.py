@@ -21,7 +21,6 @@ ELSEWHERE = {
     "edge/protocol.py": "a server's connection: tests/component",
     "edge/http_exchange.py": "a server's connection: tests/component",
     "edge/asgi.py": "a server's connection: tests/component",
-    "edge/admin.py": "HTTP routes: tests/component",
 }
 BY_BEHAVIOUR = ("simworker", "demo")
 """Packages whose tests are grouped by what the program does, not by module."""
