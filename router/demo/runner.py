@@ -138,9 +138,8 @@ async def _model(url: str) -> str:
 async def _measure(policy: str, url: str, console: Console) -> Result:
     """Run the workload, a few conversations at a time."""
     result, client, model = Result(policy), ChatClient(url), await _model(url)
-    salt = secrets.token_hex(
-        8
-    )  # an own part of the workers' caches: neither run profits from the other
+    # An own part of the workers' caches: neither run profits from the other.
+    salt = secrets.token_hex(8)
     waiting = conversations()
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task(f"{policy:<12}", total=CONVERSATIONS * TURNS)

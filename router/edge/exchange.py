@@ -1,6 +1,7 @@
 """What the two server adapters share: which requests are the gateway's, their ids, the telling of errors."""
 
 import os
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import msgspec
@@ -74,7 +75,7 @@ class EdgeServices:
     keep_alive_s: float | None = None
 
 
-class Exchange:
+class Exchange(ABC):
     """One request and its answer (`proxy.downstream.Downstream`); subclasses put the answer on the wire."""
 
     __slots__ = ("_journey", "_request_id", "_route", "_services", "source", "started")
@@ -127,26 +128,26 @@ class Exchange:
 
     # -- for subclasses ------------------------------------------------------------------------
 
+    @abstractmethod
     def inform(self, status: int, headers: Headers) -> None:
         """Pass on an interim answer."""
-        raise NotImplementedError
 
+    @abstractmethod
     def start(self, status: int, headers: Headers, length: int | None) -> None:
         """Begin the answer."""
-        raise NotImplementedError
 
+    @abstractmethod
     def write(self, data: bytes) -> None:
         """Add to the body."""
-        raise NotImplementedError
 
+    @abstractmethod
     def flush(self) -> None:
         """Send what has been collected."""
-        raise NotImplementedError
 
+    @abstractmethod
     def finish(self, trailers: Headers) -> None:
         """End the answer."""
-        raise NotImplementedError
 
+    @abstractmethod
     def abort(self) -> None:
         """Cut the answer off."""
-        raise NotImplementedError

@@ -52,9 +52,8 @@ class RouterProtocol(HttpToolsProtocol):
         self._stirred = True  # since `close_if_idle` looked last
         self._upgrading = False
         self._read_bytes = 0  # of the read that is being parsed
-        self._held_bytes = (
-            0  # of the reads since the parser last gave us something; -1: in this one
-        )
+        # Of the reads since the parser last handed something over; -1: it did so in this one.
+        self._held_bytes = 0
         self._waiting_bytes = 0
 
     # -- the parser's callbacks ----------------------------------------------------------------
@@ -89,10 +88,8 @@ class RouterProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if self._held_bytes >= 0 or self._read_bytes > MAX_HEAD_BYTES:
             check_head(self.url, self.headers)
-        if (
-            self.parser.should_upgrade()
-        ):  # the parser would now skip the body: see _decline_upgrades
-            self._upgrading = True
+        if self.parser.should_upgrade():
+            self._upgrading = True  # the parser would now skip the body: see _decline_upgrades
             return
         url = self.url
         route = self._services.routes.find(url if url[:1] == b"/" else origin_form(url))

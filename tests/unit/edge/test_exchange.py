@@ -97,6 +97,12 @@ class Wire(Exchange):
         super().__init__(EdgeServices(gateway, ROUTES, RequestIds(), 1000), route)
         self.events: list[Event] = []
 
+    def inform(self, status: int, headers: Headers) -> None:
+        self.events.append(("inform", status, headers))
+
+    def flush(self) -> None:
+        self.events.append(("flush",))
+
     def start(self, status: int, headers: Headers, length: int | None) -> None:
         self.started = True
         self.events.append(("start", status, headers, length))
