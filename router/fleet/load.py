@@ -22,40 +22,43 @@ class PendingPrefill:
 
 
 class Load:
-    """Requests in flight on one worker and the prefill work among them, oldest first."""
+    """Requests in flight on one worker and the prefill work among them.
 
-    __slots__ = ("_head_since", "_pending", "_seconds", "_tokens", "inflight")
+    `pending` has those that wait for their first token, oldest first; it is only to be looked at from outside.
+    """
+
+    __slots__ = ("_head_since", "_seconds", "_tokens", "inflight", "pending")
 
     def __init__(self) -> None:
         self.inflight = 0
-        self._pending: dict[PendingPrefill, None] = {}
+        self.pending: dict[PendingPrefill, None] = {}
         self._seconds = 0.0
         self._tokens = 0.0
         self._head_since = 0.0
 
     def __iter__(self) -> Iterator[PendingPrefill]:
-        return iter(self._pending)
+        return iter(self.pending)
 
     def __repr__(self) -> str:
-        return f"<Load {self.inflight} in flight, {len(self._pending)} pending>"
+        return f"<Load {self.inflight} in flight, {len(self.pending)} pending>"
 
     def enter(self, prefill: PendingPrefill, now: float) -> None:
         """A request is sent."""
         self.inflight += 1
-        if not self._pending:
+        if not self.pending:
             self._head_since = now
-        self._pending[prefill] = None
+        self.pending[prefill] = None
         self._seconds += prefill.seconds
         self._tokens += prefill.tokens
 
     def prefilled(self, prefill: PendingPrefill, now: float) -> None:
         """Its first token came, or it ended without one. Saying so twice does nothing."""
-        if prefill not in self._pending:
+        if prefill not in self.pending:
             return
-        if next(iter(self._pending)) is prefill:
+        if next(iter(self.pending)) is prefill:
             self._head_since = now
-        del self._pending[prefill]
-        if self._pending:
+        del self.pending[prefill]
+        if self.pending:
             self._seconds -= prefill.seconds
             self._tokens -= prefill.tokens
         else:  # sums of floats drift; start over from exactly nothing
@@ -66,17 +69,12 @@ class Load:
         self.prefilled(prefill, now)
         self.inflight -= 1
 
-    @property
-    def pending(self) -> bool:
-        """Some request waits for its first token."""
-        return bool(self._pending)
-
     def pending_seconds(self, now: float) -> float:
         """Predicted seconds until all pending prefills are done."""
-        if not self._pending:
+        if not self.pending:
             return 0.0
         self._expire(now)
-        head = next(iter(self._pending), None)
+        head = next(iter(self.pending), None)
         if head is None:
             return 0.0
         progress = min(now - self._head_since, _HEAD_PROGRESS * head.seconds)
@@ -88,8 +86,8 @@ class Load:
         return max(0.0, self._tokens)
 
     def _expire(self, now: float) -> None:
-        while self._pending:
-            head = next(iter(self._pending))
+        while self.pending:
+            head = next(iter(self.pending))
             ends = self._head_since + head.seconds
             if head.streams or now < ends:
                 return

@@ -31,25 +31,24 @@ def prefix(tools: Tools) -> Policy:
         identity, overlaps, now = q.identity, q.overlaps, q.now
         scales, middle = rates.scales, rates.middle
         cold_s = prefill_seconds(identity.tokens, 0.0)
-        best, best_cost, ties, reason = q.candidates[0], float("inf"), 1, "least_wait"
+        best, best_cost, ties = q.candidates[0], float("inf"), 1
         for worker in q.candidates:
-            load, overlap = worker.load, overlaps.get(worker.id, 0)
-            seconds = cold_s
-            if overlap:
-                seconds = prefill_seconds(identity.tokens, identity.covered_tokens(overlap))
+            load, seconds = worker.load, cold_s
+            if worker.id in overlaps:
+                covered = identity.covered_tokens(overlaps[worker.id])
+                seconds = prefill_seconds(identity.tokens, covered)
             cost = seconds * scales.get(worker.id, middle) + _PER_INFLIGHT_S * load.inflight
             if load.pending:
                 cost += load.pending_seconds(now)
             if cost > best_cost:
                 continue
-            if cost == best_cost:  # a fair draw among equals: nobody is first by name
-                ties += 1
-                if draw() * ties >= 1.0:
-                    continue
-            else:
-                ties = 1
-            best, best_cost, reason = worker, cost, "cached" if overlap else "least_wait"
-        return Choice(best, reason)
+            if cost < best_cost:
+                best, best_cost, ties = worker, cost, 1
+                continue
+            ties += 1  # a fair draw among equals: nobody is first by name
+            if draw() * ties < 1.0:
+                best = worker
+        return Choice(best, "cached" if best.id in overlaps else "least_wait")
 
     return choose
 
