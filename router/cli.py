@@ -1,6 +1,7 @@
 """The command line."""
 
 import asyncio
+import socket
 import sys
 from pathlib import Path
 from typing import Any, get_args
@@ -92,6 +93,7 @@ def run_demo(simulated: int, urls: tuple[str, ...], host: str, port: int, *, onc
     Then it serves on, so that you can send requests of your own.
     """
     configure_logging(json=False, level="warning")
+    _require_free(host, port)
     try:
         app.run_loop(demo(DemoOptions(urls, simulated, host, port, once=once)))
     except (KeyboardInterrupt, asyncio.CancelledError):  # Ctrl-C or SIGTERM: all is stopped by now
@@ -108,6 +110,15 @@ def check(config: Path | None) -> None:
     click.echo(
         f"ok: {len(settings.workers)} workers, policy {settings.policy}, port {settings.port}"
     )
+
+
+def _require_free(host: str, port: int) -> None:
+    """Better said now than after the first half of the demo."""
+    try:
+        socket.create_server((host, port)).close()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise click.ClickException(f"{host}:{port}: {reason}; try another --port") from None
 
 
 def _given(flags: dict[str, Any]) -> dict[str, Any]:

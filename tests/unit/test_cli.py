@@ -2,6 +2,7 @@
 
 import os
 import runpy
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -195,3 +196,11 @@ def test_python_m_router_is_the_same(
         runpy.run_module("router", run_name="__main__")
     assert caught.value.code == 0
     assert capsys.readouterr().out.startswith("Usage: prefix-router check")
+
+
+def test_a_taken_port_is_said_before_the_demo_begins() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = CliRunner().invoke(cli, ["demo", "--port", str(port)])
+    assert result.exit_code == 1
+    assert f"127.0.0.1:{port}: Address already in use; try another --port" in result.output
