@@ -1,6 +1,7 @@
 """The command line."""
 
 import asyncio
+import os
 import socket
 import sys
 from pathlib import Path
@@ -117,7 +118,7 @@ def _require_free(host: str, port: int) -> None:
     try:
         socket.create_server((host, port)).close()
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = os.strerror(error.errno) if error.errno else str(error)
         raise click.ClickException(f"{host}:{port}: {reason}; try another --port") from None
 
 
