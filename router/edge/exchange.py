@@ -65,14 +65,14 @@ class RequestIds:
 @dataclass(frozen=True, slots=True)
 class EdgeServices:
     """What an adapter needs. `body_limit`: bytes of a request's body. `keep_alive_s`: how long a connection
-    waits for a client; None: as long as the server's configuration says.
+    waits for a client.
     """
 
     gateway: Gateway
     routes: Routes
     ids: RequestIds
     body_limit: int
-    keep_alive_s: float | None = None
+    keep_alive_s: float
 
 
 class Exchange(ABC):

@@ -46,8 +46,6 @@ class RouterProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._services = services
         self._current: HttpExchange | None = None
-        own = services.keep_alive_s
-        self._keep_alive_s = config.timeout_keep_alive if own is None else own
         self._idle_since = 0.0
         self._stirred = True  # since `close_if_idle` looked last
         self._upgrading = False
@@ -250,7 +248,7 @@ class RouterProtocol(HttpToolsProtocol):
         if self._stirred:
             self._stirred = False
             self._idle_since = now
-        elif now - self._idle_since > self._keep_alive_s and not self._answering():
+        elif now - self._idle_since > self._services.keep_alive_s and not self._answering():
             self.transport.close()
 
     def pause_writing(self) -> None:

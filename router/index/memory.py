@@ -28,7 +28,7 @@ class _Shelf:
 
 
 class MemoryIndex:
-    """`index.base.Index` in this process.
+    """Which worker holds which block, in this process; what `index.predicted` keeps its knowledge in.
 
     `capacity_tokens` is what a worker's cache is taken to hold until `set_capacity` says otherwise;
     `max_blocks` bounds all workers' blocks together.

@@ -5,8 +5,6 @@ space a prompt is the raw JSON of its content. Blocks are small at the start, wh
 larger further on: the cost stays near one hash per KiB and the resolution near 1/32 of the position.
 """
 
-from bisect import bisect_right
-
 import xxhash
 
 from router.ids import BlockKey
@@ -62,10 +60,3 @@ def covered_bytes(blocks: int) -> int:
     if blocks <= len(_SMALL_ENDS):
         return _SMALL_ENDS[blocks - 1]
     return _SMALL_END + _LARGE * (blocks - len(_SMALL_ENDS))
-
-
-def blocks_within(size: int) -> int:
-    """How many full blocks `size` bytes hold."""
-    if size < _SMALL_END:
-        return bisect_right(_SMALL_ENDS, size)
-    return len(_SMALL_ENDS) + (size - _SMALL_END) // _LARGE

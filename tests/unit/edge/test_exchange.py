@@ -94,7 +94,7 @@ class Wire(Exchange):
     def __init__(self, gateway: Any, url: bytes = b"/v1/completions?x=1") -> None:
         route = ROUTES.find(url)
         assert isinstance(route, Route)
-        super().__init__(EdgeServices(gateway, ROUTES, RequestIds(), 1000), route)
+        super().__init__(EdgeServices(gateway, ROUTES, RequestIds(), 1000, 75.0), route)
         self.events: list[Event] = []
 
     def inform(self, status: int, headers: Headers) -> None:

@@ -5,10 +5,18 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.prompt.blocks import blocks_within, chain_seed, covered_bytes, text_keys
+from router.prompt.blocks import chain_seed, covered_bytes, text_keys
 
 sizes = st.integers(0, 60_000)
 short = st.binary(max_size=3000)
+
+
+def blocks_within(size: int) -> int:
+    """How many full blocks `size` bytes hold, counted."""
+    blocks = 0
+    while covered_bytes(blocks + 1) <= size:
+        blocks += 1
+    return blocks
 
 
 def shared(first: bytes, second: bytes) -> int:
