@@ -8,7 +8,7 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -18,30 +18,35 @@ from typing import Any
 
 import uvicorn
 
-from router.edge.admin import admin_app
+from router.edge.admin import WorkerView, admin_app
 from router.edge.asgi import AsgiRouter
 from router.edge.exchange import EdgeServices, RequestIds, Routes
 from router.edge.protocol import RouterProtocol, protocol_factory
 from router.engines.vllm import VllmEngine
 from router.fleet.fleet import Fleet
 from router.fleet.health import HealthChecker
-from router.fleet.worker import Worker
+from router.fleet.poller import MetricsPoller
 from router.gateway import Gateway
-from router.ids import WorkerId
 from router.index.memory import MemoryIndex
 from router.index.predicted import PredictedIndex
+from router.prompt.caller import Callers
 from router.prompt.endpoints import EndpointTable
 from router.prompt.identity import TextIdentity
 from router.prompt.session import SessionKeys
 from router.report import Reporter
 from router.routing.affinity import ResponseHomes
-from router.routing.chooser import Chooser
-from router.routing.cost import Rates
+from router.routing.chooser import Chooser, Immediate
+from router.routing.cost import CostModel, Rates
+from router.routing.dispatch import Dispatch
 from router.routing.learn import Learner
-from router.routing.policies import POLICIES, Tools
+from router.routing.policies import Tools, least_load
+from router.routing.policy import Admission
+from router.routing.queue import QueueOptions
+from router.routing.registry import admission
 from router.settings import Settings
 from router.telemetry.logs import RequestLog, ThreadedSink
-from router.telemetry.metrics import Metrics, WorkerSample
+from router.telemetry.metrics import Metrics
+from router.wiring import tie
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +62,8 @@ class App:
     settings: Settings
     fleet: Fleet
     health: HealthChecker
+    poller: MetricsPoller
+    dispatch: Dispatch
     gateway: Gateway
     reporter: Reporter
     rates: Rates
@@ -76,31 +83,39 @@ def build(settings: Settings, log: RequestLog) -> App:
         capacity_tokens=settings.default_kv_tokens, max_blocks=settings.index_max_blocks
     )
     index = PredictedIndex(memory, default_kv_tokens=settings.default_kv_tokens)
-    rates, homes, identities = Rates(), ResponseHomes(), TextIdentity()
-    tools = Tools(rates, SessionKeys(settings.session_headers))
-    chooser = Chooser(
-        settings.policy, POLICIES[settings.policy](tools), index, rates, metrics.lookup
+    cost, homes, identities = CostModel(Rates()), ResponseHomes(), TextIdentity()
+    chooser = Chooser(index, cost, metrics.lookup)
+    tools = Tools(cost, SessionKeys(settings.session_headers).key)
+    waiting = admission(settings.policy, tools, chooser, fleet.candidates, _options(settings))
+    dispatch = Dispatch(
+        chooser, waiting, _aside(waiting, tools, chooser), Callers(settings.tenant_header)
     )
-    reporter = Reporter(fleet, Learner(index, identities, rates, metrics), homes, metrics, log)
-    gateway = Gateway(fleet, identities, index, chooser, homes, reporter)
-    _tie(fleet, index, rates, metrics)
+    reporter = Reporter(fleet, Learner(index, identities, cost, metrics), homes, metrics, log)
+    gateway = Gateway(fleet, identities, index, dispatch, homes, reporter)
+    tie(fleet, index, cost.rates, dispatch, metrics)
     metrics.settle = reporter.settle
     fleet.set_workers(settings.workers)
     routes = Routes(EndpointTable(settings.allow_paths))
     services = EdgeServices(
         gateway, routes, RequestIds(), settings.body_limit, settings.keep_alive_s
     )
+    engine = VllmEngine(api_key=settings.worker_api_key, timeout_s=settings.health_timeout_s)
+    view = WorkerView(index, cost.rates, waiting)
     return App(
         settings=settings,
         fleet=fleet,
-        health=_health(fleet, settings),
+        health=_health(fleet, engine, settings),
+        poller=MetricsPoller(
+            fleet, engine, interval_s=settings.metrics_interval_s, on_report=dispatch.stir
+        ),
+        dispatch=dispatch,
         gateway=gateway,
         reporter=reporter,
-        rates=rates,
+        rates=cost.rates,
         metrics=metrics,
         request_log=log,
         services=services,
-        asgi=AsgiRouter(services, admin_app(fleet, index, metrics, installed_version())),
+        asgi=AsgiRouter(services, admin_app(fleet, view, metrics, installed_version())),
     )
 
 
@@ -137,6 +152,7 @@ async def run(app: App, server: uvicorn.Server, sockets: list[socket.socket] | N
     async with asyncio.TaskGroup() as group:
         background = [
             group.create_task(app.health.run(), name="health"),
+            group.create_task(app.poller.run(), name="metrics"),
             group.create_task(_housekeeping(app, server), name="housekeeping"),
         ]
         try:
@@ -181,52 +197,32 @@ def _keep_house(app: App, server: uvicorn.Server) -> None:
     app.fleet.sweep()
     app.rates.relax(_HOUSEKEEPING_S)
     now = perf_counter()
+    app.dispatch.keep(now)
     for connection in list(server.server_state.connections):
         if isinstance(connection, RouterProtocol):
             connection.close_if_idle(now)
 
 
-def _tie(fleet: Fleet, index: PredictedIndex, rates: Rates, metrics: Metrics) -> None:
-    """Let the fleet's changes reach what is kept per worker."""
-    started: dict[WorkerId, float | None] = {}
-
-    def removed(worker: Worker) -> None:
-        index.remove(worker.id)
-        rates.forget(worker.id)
-        started.pop(worker.id, None)
-
-    def reported(worker: Worker) -> None:
-        report = worker.report
-        if report.started_at != started.setdefault(worker.id, report.started_at):
-            started[worker.id] = report.started_at
-            index.clear(worker.id)
-        index.state_cache(worker.id, report.kv_tokens, report.block_tokens)
-
-    fleet.on_removed, fleet.on_report = removed, reported
-    metrics.workers = _samples(fleet, index)
+def _options(settings: Settings) -> QueueOptions:
+    return QueueOptions(
+        room_tokens=settings.room_tokens,
+        max_inflight=settings.max_inflight,
+        limit=settings.queue_limit,
+        timeout_s=settings.queue_timeout_s,
+    )
 
 
-def _samples(fleet: Fleet, index: PredictedIndex) -> Callable[[], Iterable[WorkerSample]]:
-    def samples() -> Iterable[WorkerSample]:
-        now = perf_counter()
-        return [
-            WorkerSample(
-                worker.id,
-                worker.up,
-                worker.load.inflight,
-                worker.load.pending_tokens(now),
-                index.blocks(worker.id),
-            )
-            for worker in fleet
-        ]
-
-    return samples
+def _aside(waiting: Admission, tools: Tools, chooser: Chooser) -> Admission:
+    """What requests that must not wait go through."""
+    if isinstance(waiting, Immediate):
+        return waiting
+    return Immediate(waiting.name, least_load(tools), chooser)
 
 
-def _health(fleet: Fleet, settings: Settings) -> HealthChecker:
+def _health(fleet: Fleet, engine: VllmEngine, settings: Settings) -> HealthChecker:
     return HealthChecker(
         fleet,
-        VllmEngine(api_key=settings.worker_api_key, timeout_s=settings.health_timeout_s),
+        engine,
         interval_s=settings.health_interval_s,
         describe_s=settings.models_interval_s,
     )

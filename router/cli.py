@@ -5,20 +5,32 @@ import os
 import socket
 import sys
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import click
 
 from router import app
+from router.config_file import ConfigurationError
 from router.demo.runner import DemoOptions, demo
-from router.settings import ConfigurationError, PolicyName, Settings, load
+from router.routing.registry import POLICIES
+from router.settings import Settings, load
+from router.simulate.command import simulate
 from router.telemetry.logs import configure_logging
 
 _CONFIG = click.Path(exists=False, dir_okay=False, path_type=Path)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(app.installed_version(), prog_name="prefix-router")
+_VERSION = app.installed_version()
+
+
+@click.group(
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+        "obj": _VERSION,
+    }
+)
+@click.version_option(_VERSION, prog_name="prefix-router")
 def cli() -> None:
     """Prefix-aware, OpenAI-compatible request router for fleets of vLLM workers.
 
@@ -39,8 +51,9 @@ def cli() -> None:
 @click.option("--port", type=int, help="Port to listen on.  [default: 8080]")
 @click.option(
     "--policy",
-    type=click.Choice(get_args(PolicyName)),
-    help="How a worker is chosen.  [default: prefix]",
+    type=click.Choice(POLICIES),
+    metavar="NAME",
+    help="How a worker is chosen; README has the names.  [default: prefix]",
 )
 @click.option(
     "--allow-path",
@@ -111,6 +124,9 @@ def check(config: Path | None) -> None:
     click.echo(
         f"ok: {len(settings.workers)} workers, policy {settings.policy}, port {settings.port}"
     )
+
+
+cli.add_command(simulate)
 
 
 def _require_free(host: str, port: int) -> None:

@@ -52,6 +52,26 @@ def no_worker(detail: str) -> RouterError:
     return RouterError(503, "no_worker_available", detail, retry_after_s=1)
 
 
+def queue_full(limit: int, retry_after_s: int) -> RouterError:
+    """All workers are busy and as many wait as may."""
+    return RouterError(
+        503,
+        "queue_full",
+        f"All workers are busy and {limit} requests wait already. Try again later.",
+        retry_after_s=retry_after_s,
+    )
+
+
+def waited_too_long(seconds: float, retry_after_s: int) -> RouterError:
+    """All workers were busy all the time."""
+    return RouterError(
+        503,
+        "queue_timeout",
+        f"All workers were busy for {seconds:g} seconds. Try again later.",
+        retry_after_s=retry_after_s,
+    )
+
+
 INTERNAL_ERROR = RouterError(500, "internal_error", "The router failed; its log has the details.")
 
 

@@ -1,16 +1,16 @@
-"""A request's path: identify → candidates → look up → choose → lease → send → relay → learn.
+"""A request's path: identify → candidates → look up → choose (or wait) → lease → send → relay → learn.
 
 Knows no sockets and no server: the edge hands in a whole request and takes the answer's pieces. Nothing on
-the way waits, unless a connection has to be opened: so a request costs no task. What happens later is told
-by the worker's connection.
+the way waits but the opening of a connection, and the queue while no worker has room; that one calls back, so
+that a request costs no task. What happens later is told by the worker's connection.
 """
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import perf_counter
 
-from router.errors import INTERNAL_ERROR, SHUTTING_DOWN, RouterError, unknown_worker
+from router.errors import INTERNAL_ERROR, SHUTTING_DOWN, RouterError, no_worker, unknown_worker
 from router.fleet.fleet import Fleet
 from router.fleet.lease import Lease
 from router.fleet.load import PendingPrefill
@@ -25,29 +25,32 @@ from router.proxy.relay import Relay
 from router.proxy.retry import NO_REFUSALS, REFUSALS, UNREACHABLE, Step, after_failure
 from router.report import Reporter
 from router.routing.affinity import ResponseHomes
-from router.routing.chooser import Chooser
+from router.routing.dispatch import Dispatch
+from router.routing.policy import Decision, Question
 from router.upstream.connection import Connection
 from router.upstream.headers import RequestLine, request_head
 
 logger = logging.getLogger(__name__)
 
+_FAILED = "request %r failed"
+
 
 class Gateway:
-    """Serves requests over the fleet."""
+    """Serves requests over the fleet (`journey.Pilot`)."""
 
     def __init__(
         self,
         fleet: Fleet,
         identities: TextIdentity,
         index: PredictedIndex,
-        chooser: Chooser,
+        dispatch: Dispatch,
         homes: ResponseHomes,
         reporter: Reporter,
     ) -> None:
         self._fleet = fleet
         self._identities = identities
         self._index = index
-        self._chooser = chooser
+        self._dispatch = dispatch
         self._homes = homes
         self._reporter = reporter
         self._connecting: dict[asyncio.Task[None], Journey] = {}
@@ -55,30 +58,33 @@ class Gateway:
     def begin(self, incoming: Incoming, request_id: bytes, client: Downstream) -> Journey:
         """Set out to answer a request; every failure is told to the client."""
         journey = Journey(incoming, request_id, client)
-        try:
-            self._prepare(journey)
-        except RouterError as error:
-            self._give_up(journey, error)
-        except Exception:  # a defect of ours is an error for the client and a trace for the log
-            logger.exception("request %r failed", journey.request_id)
-            self._give_up(journey, INTERNAL_ERROR)
-        else:
-            self._attempt(journey)
+        self._guard(journey, self._set_out)
         return journey
+
+    def _set_out(self, journey: Journey) -> None:
+        self._prepare(journey)
+        self._admit(journey)
 
     def _prepare(self, journey: Journey) -> None:
         request = journey.request = Request(journey.incoming)
         journey.model = request.model
-        journey.candidates = self._candidates(request)
-        journey.identity = self._identities.identify(request)
+        candidates, journey.bound = self._candidates(request)
+        identity = self._identities.identify(request)
+        journey.question = Question(
+            request,
+            identity,
+            candidates,
+            self._dispatch.look_up(identity),
+            perf_counter(),
+            journey.arrived_at,
+        )
         self._reporter.degraded(journey)
-        journey.overlaps = self._chooser.look_up(journey.identity)
 
     def refuse(
         self, incoming: Incoming, request_id: bytes, client: Downstream, error: RouterError
     ) -> None:
         """Answer a request that is not even read to its end."""
-        self._give_up(Journey(incoming, request_id, client), error)
+        self.give_up(Journey(incoming, request_id, client), error)
 
     def cancel(self, journey: Journey) -> None:
         """The client left: the worker's connection is closed, which ends its work."""
@@ -87,31 +93,38 @@ class Gateway:
             self._conclude(journey)
 
     def close(self) -> None:
-        """The router stops: requests whose connection is still being opened are told so."""
+        """The router stops: requests that wait, or whose connection is still being opened, are told so."""
+        self._dispatch.close(SHUTTING_DOWN)
         for journey in list(self._connecting.values()):
             if not journey.over:
-                self._give_up(journey, SHUTTING_DOWN)
+                self.give_up(journey, SHUTTING_DOWN)
 
-    # -- an attempt: choose, lease, send -------------------------------------------------------
+    # -- admission: now or later ---------------------------------------------------------------
 
-    def _attempt(self, journey: Journey) -> None:
+    def _admit(self, journey: Journey) -> None:
+        decision = self._dispatch.decide(
+            journey.question, bound=journey.bound, works=journey.request.endpoint.works
+        )
+        if decision is not None:
+            self.proceed(journey, decision)
+            return
+        journey.wait(self._dispatch, self)
         try:
-            self._try_worker(journey)
-        except Exception:
-            logger.exception("request %r failed", journey.request_id)
-            self._give_up(journey, INTERNAL_ERROR)
+            self._dispatch.wait(journey.question, journey)
+        except RouterError:  # too many do
+            journey.queue = None
+            raise
+
+    # -- an attempt: lease, send ---------------------------------------------------------------
+
+    def proceed(self, journey: Journey, decision: Decision) -> None:
+        """It is decided where the request goes."""
+        journey.decision = decision
+        self._guard(journey, self._try_worker)
 
     def _try_worker(self, journey: Journey) -> None:
-        if not journey.again:
-            journey.decision = self._chooser.choose(
-                journey.request, journey.identity, journey.candidates, journey.overlaps
-            )
-        decision = journey.decision
-        worker = decision.worker
-        prefill = PendingPrefill(
-            decision.prefill_s, decision.uncached_tokens, streams=journey.request.stream
-        )
-        journey.lease = Lease(worker, prefill)
+        worker = journey.decision.worker
+        journey.lease = Lease(worker, _prefill(journey), perf_counter(), self._dispatch.stir)
         journey.attempts += 1
         connection = None if journey.fresh else worker.pool.take()
         if connection is not None:
@@ -131,18 +144,18 @@ class Gateway:
             journey.connecting = None
             self._failed(journey, error)
         except Exception:
-            logger.exception("request %r failed", journey.request_id)
+            logger.exception(_FAILED, journey.request_id)
             journey.connecting = None
-            self._give_up(journey, INTERNAL_ERROR)
+            self.give_up(journey, INTERNAL_ERROR)
 
     def _send(self, journey: Journey, connection: Connection) -> None:
         incoming, worker, client = journey.incoming, journey.decision.worker, journey.client
         relay = journey.relay = Relay(
             client,
             [(b"x-request-id", journey.request_id), (b"x-router-worker", worker.wire_id)],
-            REFUSALS if len(journey.candidates) > 1 else NO_REFUSALS,
+            REFUSALS if len(journey.question.candidates) > 1 else NO_REFUSALS,
             self._reporter.series(journey).itl,
-            journey.lease.first_token,
+            lambda at: self._prefilled(journey, at),
             lambda error: self._ended(journey, error),
         )
         line = RequestLine(
@@ -150,13 +163,18 @@ class Gateway:
         )
         head = request_head(line, worker.authority, incoming.headers, len(incoming.body))
         if incoming.endpoint.generates:
-            self._index.sent(worker.id, journey.identity)
+            self._index.sent(worker.id, journey.question.identity)
         client.feed_from(connection)
         journey.connection = connection
         journey.sent_at = perf_counter()
         connection.send(head, incoming.body, relay, is_head=incoming.method == b"HEAD")
 
     # -- what comes of it ----------------------------------------------------------------------
+
+    def _prefilled(self, journey: Journey, at: float) -> None:
+        """The answer has begun."""
+        journey.lease.first_token(at)
+        self._reporter.first_token(journey)
 
     def _ended(self, journey: Journey, error: RouterError | None) -> None:
         """The worker's answer is whole, refused, or lost."""
@@ -170,34 +188,65 @@ class Gateway:
 
     def _failed(self, journey: Journey, error: RouterError) -> None:
         """Try again for as long as nobody can have started."""
+        if error.code == UNREACHABLE:
+            self._fleet.mark_down(journey.decision.worker, error.message)
         step = after_failure(
             error,
             journey.client.started,
             reconnected=journey.fresh,
-            others=len(journey.candidates) > 1,
+            others=bool(self._others(journey)),
         )
-        if error.code == UNREACHABLE:
-            self._fleet.mark_down(journey.decision.worker, error.message)
         if step is Step.GIVE_UP:
-            self._give_up(journey, error)
+            self.give_up(journey, error)
         else:
             self._retry(journey, step, step.value)
 
     def _retry(self, journey: Journey, step: Step, reason: str) -> None:
+        """Once more on a new connection, or through the queue to another worker, as old as it is."""
         self._reporter.retried(reason)
         journey.release()
-        journey.again = step is Step.RECONNECT
-        journey.fresh = journey.fresh or journey.again
-        if not journey.again:
-            tried = journey.decision.worker
-            journey.candidates = [other for other in journey.candidates if other is not tried]
-        self._attempt(journey)
+        if step is Step.RECONNECT:
+            journey.fresh = True
+            self._guard(journey, self._try_worker)
+            return
+        question, others = journey.question, self._others(journey)
+        if not others:  # there was another when this one was sent
+            self.give_up(journey, no_worker("The workers that are left have refused the request."))
+            return
+        question.tried = (*question.tried, journey.decision.worker)
+        question.candidates = others
+        question.overlaps = self._dispatch.look_up(question.identity)
+        question.now = perf_counter()
+        self._guard(journey, self._admit)
 
-    def _give_up(self, journey: Journey, error: RouterError) -> None:
+    def _others(self, journey: Journey) -> list[Worker]:
+        """Who could serve the request now and was not asked yet."""
+        if journey.bound:
+            return []
+        try:
+            workers = self._fleet.candidates(journey.model)
+        except RouterError:
+            return []
+        asked = (*journey.question.tried, journey.decision.worker)
+        return [worker for worker in workers if worker not in asked]
+
+    def give_up(self, journey: Journey, error: RouterError) -> None:
+        """End a journey with an error."""
         journey.error = error
         in_band = journey.relay is not None and journey.relay.open_ended
         journey.client.fail(error, in_band=in_band)
         self._conclude(journey)
+
+    def _guard(self, journey: Journey, step: Callable[[Journey], None]) -> None:
+        """Take a step; a defect of ours is an error for the client and a trace for the log."""
+        try:
+            step(journey)
+        except RouterError as error:
+            self.give_up(journey, error)
+        except Exception:
+            logger.exception(_FAILED, journey.request_id)
+            if not journey.over:
+                self.give_up(journey, INTERNAL_ERROR)
 
     def _conclude(self, journey: Journey) -> None:
         journey.end()
@@ -205,20 +254,35 @@ class Gateway:
 
     # ------------------------------------------------------------------------------------------
 
-    def _candidates(self, request: Request) -> Sequence[Worker]:
+    def _candidates(self, request: Request) -> tuple[Sequence[Worker], str]:
         """Who may serve the request: the worker it is pinned to, the one that stores what it refers to, or all
-        that serve its model.
+        that serve its model. And why it is only one, if it is.
         """
         pinned = request.incoming.by_name.get(b"x-router-worker")
         if pinned is not None:
             worker = self._fleet.get(pinned.decode("latin-1"))
             if worker is None:
                 raise unknown_worker(pinned.decode("latin-1"))
-            return (worker,)
+            return (worker,), "pinned"
         candidates = self._fleet.candidates(request.model)
         if request.endpoint.stores:
             home = self._homes.find(
                 request.previous_response_id or stored_response_id(request.incoming.path)
             )
-            return [worker for worker in candidates if worker.id == home] or candidates
-        return candidates
+            for worker in candidates:
+                if worker.id == home:
+                    return (worker,), "home"
+        return candidates, ""
+
+
+def _prefill(journey: Journey) -> PendingPrefill:
+    """What the request adds to its worker's work."""
+    if not journey.request.endpoint.works:
+        return PendingPrefill(0.0, 0.0, streams=False)
+    decision = journey.decision
+    return PendingPrefill(
+        decision.prefill_s,
+        decision.uncached_tokens,
+        journey.question.identity.tokens,
+        streams=journey.request.stream,
+    )

@@ -1,35 +1,51 @@
 """One request on its way: everything known of it, filled in as it goes."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
 from time import perf_counter
+from typing import Protocol
 
 from router.errors import RouterError
 from router.fleet.lease import Lease
-from router.fleet.worker import Worker
-from router.ids import WorkerId
-from router.prompt.identity import Identity
 from router.prompt.request import Incoming, Request
 from router.proxy.downstream import Downstream
 from router.proxy.relay import Relay
-from router.routing.policy import Decision
+from router.routing.policy import Decision, Question
 from router.upstream.connection import Connection
 
 
-class Journey:
-    """From a request's arrival to its end.
+class Queue(Protocol):
+    """Where a journey waits."""
 
-    `request`, `identity`, `decision` and `lease` are there once the gateway has come so far; `relay`,
-    `connection` and `connecting` belong to the running attempt. `fresh`: a kept-alive connection failed, only
-    new ones are used from now on; `again`: the next attempt goes to the same worker. Times are `perf_counter` seconds; 0.0: not reached.
+    def withdraw(self, waiter: "Journey") -> None:
+        """It waits no longer."""
+
+
+class Pilot(Protocol):
+    """Who goes on with a journey that has waited."""
+
+    def proceed(self, journey: "Journey", decision: Decision) -> None:
+        """Send it."""
+
+    def give_up(self, journey: "Journey", error: RouterError) -> None:
+        """End it with an error."""
+
+
+class Journey:
+    """From a request's arrival to its end (`routing.policy.Waiter`).
+
+    `request`, `question`, `decision` and `lease` are there once the gateway has come so far; `queue` while it
+    waits for a worker; `relay`, `connection` and `connecting` belong to the running attempt. `bound`: why no
+    other worker will do, empty when any will. `fresh`: a kept-alive connection failed, only new ones are used
+    from now on. Times are `perf_counter` seconds; 0.0: not reached. `queued_s`: waited for a worker, in all.
     """
 
     __slots__ = (
-        "again",
+        "_pilot",
+        "_waiting_since",
         "arrived_at",
         "attempts",
+        "bound",
         "cancelled",
-        "candidates",
         "client",
         "connecting",
         "connection",
@@ -37,11 +53,12 @@ class Journey:
         "ended_at",
         "error",
         "fresh",
-        "identity",
         "incoming",
         "lease",
         "model",
-        "overlaps",
+        "question",
+        "queue",
+        "queued_s",
         "relay",
         "request",
         "request_id",
@@ -49,11 +66,11 @@ class Journey:
     )
 
     request: Request
-    identity: Identity
+    question: Question
     decision: Decision
     lease: Lease
-    candidates: Sequence[Worker]
-    overlaps: Mapping[WorkerId, int]
+    _pilot: Pilot
+    _waiting_since: float
 
     def __init__(self, incoming: Incoming, request_id: bytes, client: Downstream) -> None:
         self.incoming = incoming
@@ -62,11 +79,13 @@ class Journey:
         self.arrived_at = perf_counter()
         self.sent_at = 0.0
         self.ended_at = 0.0
+        self.queued_s = 0.0
         self.attempts = 0
-        self.again = False
+        self.bound = ""
         self.fresh = False
         self.cancelled = False
         self.model: str | None = None
+        self.queue: Queue | None = None
         self.relay: Relay | None = None
         self.connection: Connection | None = None
         self.connecting: asyncio.Task[None] | None = None
@@ -82,8 +101,35 @@ class Journey:
         """A worker was chosen."""
         return self.attempts > 0
 
+    # -- waiting for a worker ------------------------------------------------------------------
+
+    def wait(self, queue: Queue, pilot: Pilot) -> None:
+        """It is about to be put into `queue`; `pilot` goes on when that is over."""
+        self.queue = queue
+        self._pilot = pilot
+        self._waiting_since = perf_counter()
+
+    def go(self, decision: Decision) -> None:
+        """It is this one's turn."""
+        self._waited()
+        self._pilot.proceed(self, decision)
+
+    def turn_away(self, error: RouterError) -> None:
+        """It waited for nothing."""
+        self._waited()
+        self._pilot.give_up(self, error)
+
+    def _waited(self) -> None:
+        self.queue = None
+        self.queued_s += perf_counter() - self._waiting_since
+
+    # -- letting go ----------------------------------------------------------------------------
+
     def release(self) -> None:
-        """Give back what the running attempt holds."""
+        """Give back what the running attempt holds, or the place in the queue."""
+        if self.queue is not None:
+            self.queue.withdraw(self)
+            self._waited()
         if self.connecting is not None:
             self.connecting.cancel()
             self.connecting = None
@@ -91,7 +137,7 @@ class Journey:
             self.connection.abort()
             self.connection = None
         if self.attempts:
-            self.lease.release()
+            self.lease.release(perf_counter())
 
     def forget(self) -> None:
         """Let go of all that is large or points back here; keep what counts and logs need.
@@ -100,11 +146,10 @@ class Journey:
         """
         self.incoming.body = b""
         del self.client
-        self.overlaps = {}
         if self.relay is not None:
             self.relay.forget()
         if self.attempts:
-            del self.request, self.identity, self.lease
+            del self.request, self.question, self.lease
 
     def end(self) -> None:
         """Whatever way it ended: nothing is held any more."""

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from time import perf_counter
 
+from router.errors import Source
 from router.fleet.fleet import Fleet
 from router.journey import Journey
 from router.proxy.relay import Relay
@@ -45,7 +46,7 @@ class Reporter:
 
     def degraded(self, journey: Journey) -> None:
         """Count a request that is routed with less than full knowledge."""
-        if not journey.candidates[0].up:
+        if not journey.question.candidates[0].up:
             self._metrics.degraded["no_worker_up"] += 1
         if not journey.request.prompt and journey.request.endpoint.generates:
             self._metrics.degraded["prompt_unknown"] += 1
@@ -53,6 +54,15 @@ class Reporter:
     def retried(self, reason: str) -> None:
         """An attempt failed in a way that allowed another."""
         self._metrics.retries[reason] += 1
+
+    def first_token(self, journey: Journey) -> None:
+        """An answer has begun: if it is a stream, then with a token that shows how fast the worker is."""
+        relay = journey.relay
+        assert relay is not None
+        learns = relay.status == 200 and journey.request.endpoint.generates
+        if learns and relay.first_token_at:
+            seconds = relay.first_token_at - journey.sent_at
+            self._learner.first_token(journey.decision, seconds)
 
     def conclude(self, journey: Journey) -> None:
         """The request is over, however it ended."""
@@ -76,11 +86,14 @@ class Reporter:
             self._log.write(_line(journey, usage, outcome, stamp))
 
     def _learn(self, journey: Journey, relay: Relay, usage: Usage) -> None:
-        learner, request, identity = self._learner, journey.request, journey.identity
+        learner, request, identity = self._learner, journey.request, journey.question.identity
         decision = journey.decision
-        if relay.first_token_at and request.endpoint.generates:
-            learner.first_token(decision, relay.first_token_at - journey.sent_at)
+        if tokens := usage.completion_tokens or (relay.tokens if _whole(journey) else 0):
+            learner.answer(tokens)
         if usage.prompt_tokens:
+            if not relay.is_stream and request.endpoint.works and _whole(journey):
+                seconds = journey.ended_at - journey.sent_at
+                learner.unstreamed(decision, usage.completion_tokens or 0, seconds)
             learner.prompt_tokens(request, identity, usage.prompt_tokens)
             if usage.cached_tokens is not None and request.audits:
                 learner.cached_tokens(decision, identity, usage.cached_tokens)
@@ -96,12 +109,22 @@ class Reporter:
         series.outcomes[outcome] += 1
         series.duration.observe(journey.ended_at - journey.arrived_at)
         series.prompt_tokens += usage.prompt_tokens or 0
+        if journey.queued_s:
+            series.queue_wait.observe(journey.queued_s)
+        error = journey.error
+        if error is not None and error.status == 503 and error.source is Source.ROUTER:
+            self._metrics.rejected[error.code] += 1
         relay = journey.relay
         if relay is not None and relay.first_token_at:
             series.ttft.observe(relay.first_token_at - journey.arrived_at)
             tokens = usage.completion_tokens or relay.tokens
             if tokens > 1:
                 series.tpot.observe((relay.last_token_at - relay.first_token_at) / (tokens - 1))
+
+
+def _whole(journey: Journey) -> bool:
+    """The answer was given to its end."""
+    return journey.error is None and not journey.cancelled
 
 
 def _status(journey: Journey) -> int:
@@ -143,6 +166,7 @@ def _line(journey: Journey, usage: Usage, outcome: str, stamp: str) -> RequestLi
         completion_tokens=usage.completion_tokens,
         predicted_cached_tokens=round(decision.cached_tokens) if decision else None,
         cached_tokens=usage.cached_tokens,
+        queue_ms=round(journey.queued_s * 1e3, 3),
         ttft_ms=round((first - arrived) * 1e3, 3) if first else None,
         duration_ms=round((journey.ended_at - arrived) * 1e3, 3),
         attempts=journey.attempts,

@@ -5,13 +5,12 @@ Sources, strongest first: command-line flags, environment (`PREFIX_ROUTER_…`),
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -22,9 +21,13 @@ from pydantic import (
     model_validator,
 )
 
+from router.config_file import ConfigurationError, read
 from router.fleet.worker import worker_id
 from router.prompt.session import SESSION_HEADERS
+from router.routing.registry import POLICIES
 from router.upstream.pool import Address
+
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
 def _worker_url(url: str) -> str:
@@ -48,10 +51,23 @@ def _readable(file: Path) -> Path:
     return file
 
 
+def _policy(name: str) -> str:
+    if name not in POLICIES:
+        raise ValueError(f"no such policy; there are {', '.join(POLICIES)}")
+    return name
+
+
+def _header(name: str) -> str | None:
+    if name and not _HEADER.fullmatch(name):
+        raise ValueError(f"{name!r} is not the name of a header")
+    return name.lower() or None
+
+
 WorkerUrl = Annotated[str, AfterValidator(_worker_url)]
 ApiKey = Annotated[str, AfterValidator(_api_key)]
 ReadableFile = Annotated[Path, AfterValidator(_readable)]
-PolicyName = Literal["prefix", "least_load", "round_robin", "random", "session"]
+PolicyName = Annotated[str, AfterValidator(_policy)]
+HeaderName = Annotated[str, AfterValidator(_header)]
 
 
 class Settings(BaseModel):
@@ -68,6 +84,29 @@ class Settings(BaseModel):
         default=8080, ge=0, le=65535, description="Port to listen on; 0 picks a free one."
     )
     policy: PolicyName = Field(default="prefix", description="How a worker is chosen.")
+    room_tokens: int = Field(
+        default=8192,
+        gt=0,
+        description="Uncached prompt tokens that a worker is sent at a time; the rest waits here (policy "
+        "`prefix`). Best the workers' `max_num_batched_tokens`.",
+    )
+    max_inflight: int = Field(
+        default=1024,
+        gt=0,
+        description="Requests that a worker is sent at a time (policy `prefix`). Best the workers' "
+        "`max_num_seqs`.",
+    )
+    queue_limit: int = Field(
+        default=10_000, ge=0, description="How many requests may wait; further ones get 503."
+    )
+    queue_timeout_s: float = Field(
+        default=120.0, gt=0, description="How long a request may wait; then it gets 503."
+    )
+    tenant_header: HeaderName | None = Field(
+        default="x-tenant-id",
+        description="Header that names a request's tenant; without it, the API key does. Tenants that wait "
+        "are served in turn.",
+    )
     session_headers: tuple[str, ...] = Field(
         default=SESSION_HEADERS,
         description="Headers that name a session, in order (policy `session`); `-` and `_` are the same.",
@@ -109,6 +148,11 @@ class Settings(BaseModel):
         default=10.0,
         gt=0,
         description="How often workers are asked for their models (LoRA adapters come and go).",
+    )
+    metrics_interval_s: float = Field(
+        default=1.0,
+        gt=0,
+        description="How often workers are asked for their metrics, which count other senders' requests too.",
     )
     default_kv_tokens: int = Field(
         default=400_000,
@@ -172,17 +216,9 @@ _FLAGS = {"workers": "worker", "allow_paths": "allow-path"}
 """Flags that are given once per item, where they differ from the setting."""
 
 
-class ConfigurationError(Exception):
-    """The configuration is wrong; `problems` say where and how, one each."""
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
-
-
 def load(file: Path | None, flags: Mapping[str, Any]) -> Settings:
     """Merge all sources and validate; raises `ConfigurationError`."""
-    from_file, lines = _read(file) if file else ({}, {})
+    from_file, lines = read(file) if file else ({}, {})
     environment, problems = _environment()
     try:
         settings = Settings(**{**from_file, **environment, **flags})
@@ -211,52 +247,6 @@ def _environment() -> tuple[dict[str, str], list[str]]:
 def _unknown(name: str, known: Iterable[str]) -> str:
     near = get_close_matches(name, known, n=1)
     return f"no such setting{f'; did you mean `{near[0]}`?' if near else ''}"
-
-
-def _read(file: Path) -> tuple[dict[str, Any], dict[str, int]]:
-    """The file's values and the line of each, by dotted path."""
-    try:
-        node = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-        values = _values(node)
-    except OSError as error:
-        raise ConfigurationError([f"{file}: {error.strerror}"]) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError([f"{file}: not valid YAML: {error}"]) from None
-    if node is None or node.tag == "tag:yaml.org,2002:null":
-        return {}, {}
-    if not isinstance(node, yaml.MappingNode):
-        raise ConfigurationError([f"{file}:1: the file must hold settings, `name: value` each"])
-    if twice := [f"{file}:{line}: {name}: given a second time" for name, line in _repeated(node)]:
-        raise ConfigurationError(twice)
-    return values, dict(_lines(node))
-
-
-def _values(node: yaml.Node | None) -> dict[str, Any]:
-    """Settings by name as it is written: YAML would read `on` as a truth value."""
-    loader, values = yaml.SafeLoader(""), {}
-    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
-        if not isinstance(key, yaml.ScalarNode):
-            raise yaml.MarkedYAMLError(problem="a name must be text", problem_mark=key.start_mark)
-        values[key.value] = loader.construct_document(value)
-    return values
-
-
-def _repeated(node: yaml.MappingNode) -> Iterator[tuple[str, int]]:
-    """Names that were given before, which YAML forbids and PyYAML overlooks, and the line of each."""
-    seen: set[str] = set()
-    for key, _ in node.value:
-        if key.value in seen:
-            yield key.value, key.start_mark.line + 1
-        seen.add(key.value)
-
-
-def _lines(node: yaml.MappingNode) -> Iterator[tuple[str, int]]:
-    """The line of each setting and of each item of a list."""
-    for key, value in node.value:
-        yield key.value, key.start_mark.line + 1
-        if isinstance(value, yaml.SequenceNode):
-            for place, item in enumerate(value.value):
-                yield f"{key.value}.{place}", item.start_mark.line + 1
 
 
 def _problem(

@@ -21,7 +21,7 @@ from router.app import App, build, run, server_config
 from router.demo.client import Asked, ChatClient
 from router.demo.fleet import simulated_workers
 from router.demo.workload import ANSWER_TOKENS, CONVERSATIONS, TURNS, Conversation, conversations
-from router.settings import PolicyName, Settings
+from router.settings import Settings
 from router.telemetry.logs import RequestLog
 from router.upstream.fetch import fetch
 from router.upstream.pool import Address, Pool
@@ -99,7 +99,7 @@ async def demo(options: DemoOptions) -> None:
 
 @asynccontextmanager
 async def _routed(
-    workers: list[str], policy: PolicyName, options: DemoOptions, *, port: int
+    workers: list[str], policy: str, options: DemoOptions, *, port: int
 ) -> AsyncIterator[tuple[str, _Gate, App]]:
     """A router in this process while the block runs: its URL, its log's gate and itself."""
     gate = _Gate()

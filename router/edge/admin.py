@@ -1,6 +1,7 @@
 """Every route that is not inference: health, readiness, metrics, models, workers."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from time import perf_counter
 from typing import Any
 
 from fastapi import FastAPI
@@ -13,13 +14,50 @@ from router.fleet.fleet import Fleet
 from router.fleet.worker import Worker
 from router.index.predicted import PredictedIndex
 from router.prompt.endpoints import Family
+from router.routing.cost import Rates
+from router.routing.policy import Admission
+from router.routing.queue import LateBinding
 from router.telemetry.metrics import Metrics
 
 _READ = ["GET", "HEAD", "OPTIONS"]
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def admin_app(fleet: Fleet, index: PredictedIndex, metrics: Metrics, version: str) -> FastAPI:
+class WorkerView:
+    """Describes a worker for people and scripts."""
+
+    def __init__(self, index: PredictedIndex, rates: Rates, admission: Admission) -> None:
+        self._index = index
+        self._rates = rates
+        self._queue = admission if isinstance(admission, LateBinding) else None
+
+    def __call__(self, worker: Worker) -> dict[str, Any]:
+        """Its state. `speed`: of the fleet's median; `room`: it is sent more at once, null where nobody waits for
+        that; `requests_…` and `kv_cache_usage`: by its own metrics, null while they do not tell.
+        """
+        load, now, rates = worker.load, perf_counter(), self._rates
+        return {
+            "id": worker.id,
+            "url": worker.url,
+            "up": worker.up,
+            "error": worker.last_error,
+            "models": worker.models,
+            "kv_cache_tokens": worker.report.kv_tokens,
+            "kv_cache_usage": load.kv_usage,
+            "requests_running": load.reported_running,
+            "requests_waiting": load.reported_waiting,
+            "inflight": load.inflight,
+            "pending_prefill_tokens": round(load.pending_tokens(now)),
+            "pending_seconds": round(load.pending_seconds(now), 3),
+            "speed": round(rates.middle / rates.scale(worker.id), 3),
+            "room": None if self._queue is None else self._queue.has_room(worker, now),
+            "index_blocks": self._index.blocks(worker.id),
+        }
+
+
+def admin_app(
+    fleet: Fleet, describe: Callable[[Worker], dict[str, Any]], metrics: Metrics, version: str
+) -> FastAPI:
     """The application behind the inference paths, on the same port."""
     app = FastAPI(title="prefix-router", version=version, redirect_slashes=False)
 
@@ -62,7 +100,7 @@ def admin_app(fleet: Fleet, index: PredictedIndex, metrics: Metrics, version: st
     @app.get("/workers")
     async def workers() -> dict[str, Any]:
         """Every worker with its state."""
-        return {"workers": [_describe(worker, index) for worker in fleet]}
+        return {"workers": [describe(worker) for worker in fleet]}
 
     @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
     async def root() -> dict[str, str]:
@@ -82,19 +120,6 @@ def _for_browsers(request: Request, document: Mapping[str, Any]) -> Response:
         headers |= {"access-control-allow-methods": "GET", "access-control-allow-headers": asked}
         return Response(status_code=200, headers=headers)
     return JSONResponse(document, headers=headers if "origin" in request.headers else None)
-
-
-def _describe(worker: Worker, index: PredictedIndex) -> dict[str, Any]:
-    return {
-        "id": worker.id,
-        "url": worker.url,
-        "up": worker.up,
-        "error": worker.last_error,
-        "models": worker.models,
-        "kv_cache_tokens": worker.report.kv_tokens,
-        "inflight": worker.load.inflight,
-        "index_blocks": index.blocks(worker.id),
-    }
 
 
 async def _router_error(_request: Request, error: Exception) -> Response:

@@ -24,11 +24,25 @@ class WorkerReport:
     started_at: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Gauges:
+    """What a worker has to do, whoever sent it: requests in its batch and waiting for it, and the share of its KV
+    cache that they hold (0 to 1; None: not told).
+    """
+
+    running: int
+    waiting: int
+    kv_usage: float | None = None
+
+
 class Engine(Protocol):
-    """Asks a worker. Both raise `RouterError` or TimeoutError when it does not answer."""
+    """Asks a worker. All raise `RouterError` or TimeoutError when it does not answer."""
 
     async def healthy(self, pool: Pool) -> bool:
         """True when the worker takes requests."""
 
     async def describe(self, pool: Pool) -> WorkerReport:
         """The worker's models and cache size."""
+
+    async def gauges(self, pool: Pool) -> Gauges | None:
+        """What the worker has to do; None when it does not tell."""

@@ -16,12 +16,13 @@ logger = logging.getLogger(__name__)
 
 class Fleet:
     """All workers. `set_workers` takes the complete set; what a removed worker leaves behind is told to
-    `on_removed`, a worker whose report changed to `on_report`.
+    `on_removed`, a worker whose report changed to `on_report`. `on_change`: who can serve what has changed.
     """
 
     def __init__(self, tls: ssl.SSLContext | None, *, connect_s: float, idle_s: float) -> None:
         self.on_removed: Callable[[Worker], None] = _ignore
         self.on_report: Callable[[Worker], None] = _ignore
+        self.on_change: Callable[[], None] = _nothing
         self._tls = tls
         self._connect_s = connect_s
         self._idle_s = idle_s
@@ -62,14 +63,14 @@ class Fleet:
             pool = Pool(address, self._tls, connect_s=self._connect_s, idle_s=self._idle_s)
             self._workers[new] = Worker(url, pool, self._next_order)
             self._next_order += 1
-        self._serving.clear()
+        self._changed()
 
     def mark_up(self, worker: Worker) -> None:
         """The worker passed its health check."""
         worker.failures, worker.last_error = 0, None
         if not worker.up:
             worker.up = True
-            self._serving.clear()
+            self._changed()
             logger.info("worker %s is up: %s", worker.id, ", ".join(worker.models) or "no model")
 
     def mark_down(self, worker: Worker, why: str) -> None:
@@ -81,15 +82,19 @@ class Fleet:
             logger.warning("worker %s is down: %s", worker.id, why)
         if worker.up:
             worker.up = False
-            self._serving.clear()
+            self._changed()
 
     def set_report(self, worker: Worker, report: WorkerReport) -> None:
         """What the worker says it serves."""
         if report == worker.report:
             return
         worker.report = report
-        self._serving.clear()
         self.on_report(worker)
+        self._changed()
+
+    def _changed(self) -> None:
+        self._serving.clear()
+        self.on_change()
 
     # -- questions -----------------------------------------------------------------------------
 
@@ -148,3 +153,7 @@ class Fleet:
 
 def _ignore(worker: Worker) -> None:
     del worker
+
+
+def _nothing() -> None:
+    pass

@@ -1,40 +1,88 @@
-"""How much a worker has to do, from our own requests to it.
+"""How much a worker has to do: our own requests to it, and what its metrics say of others'.
 
 A request is pending until its first token: then its prefill is over and the next one's runs. An answer
 that does not stream shows no first token, so its prefill is taken to end when it was predicted to.
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
+
+from router.engines.base import Gauges
 
 _HEAD_PROGRESS = 0.9
 """How much of the running prefill may be taken as done, whatever the clock says."""
 
+_TYPICAL_TOKENS = 1000.0
+_TYPICAL_SECONDS = 0.03
+_TYPICAL_SHARE = 0.02
+"""What a prefill whose prompt nobody told us is taken to be, until we sent some; how much each of those counts."""
+
 
 class PendingPrefill:
-    """One request's predicted prefill: `seconds` of the worker's time for `tokens` uncached tokens."""
+    """One request's predicted prefill: `seconds` of the worker's time for `tokens` uncached tokens of a prompt
+    of `context` tokens. `assumed`: nothing showed that it is over, but it should be.
+    """
 
-    __slots__ = ("seconds", "streams", "tokens")
+    __slots__ = ("assumed", "context", "seconds", "streams", "tokens")
 
-    def __init__(self, seconds: float, tokens: float, *, streams: bool) -> None:
+    def __init__(
+        self, seconds: float, tokens: float, context: float = 0.0, *, streams: bool
+    ) -> None:
         self.seconds = seconds
         self.tokens = tokens
+        self.context = context
         self.streams = streams
+        self.assumed = False
+
+
+class Counts(NamedTuple):
+    """Our requests on a worker: all, and those whose first token has not come."""
+
+    inflight: int
+    pending: int
 
 
 class Load:
     """Requests in flight on one worker and the prefill work among them.
 
     `pending` has those that wait for their first token, oldest first; it is only to be looked at from outside.
+    `context_tokens`: the prompts in flight, together. What the worker's metrics last told, None while they do
+    not: `kv_usage`, the share of its KV cache that running requests hold; `reported_waiting` and
+    `reported_running`, requests whoever sent them. `foreign`: how many of those are not ours.
     """
 
-    __slots__ = ("_head_since", "_seconds", "_tokens", "inflight", "pending")
+    __slots__ = (
+        "_assumed",
+        "_head_since",
+        "_seconds",
+        "_stuck",
+        "_tokens",
+        "_typical_seconds",
+        "_typical_tokens",
+        "context_tokens",
+        "foreign",
+        "inflight",
+        "kv_usage",
+        "pending",
+        "reported_running",
+        "reported_waiting",
+    )
 
     def __init__(self) -> None:
         self.inflight = 0
+        self.context_tokens = 0.0
+        self.kv_usage: float | None = None
+        self.reported_waiting: int | None = None
+        self.reported_running: int | None = None
+        self.foreign = 0
         self.pending: dict[PendingPrefill, None] = {}
         self._seconds = 0.0
         self._tokens = 0.0
         self._head_since = 0.0
+        self._assumed = 0
+        self._stuck: PendingPrefill | None = None
+        self._typical_seconds = _TYPICAL_SECONDS
+        self._typical_tokens = _TYPICAL_TOKENS
 
     def __iter__(self) -> Iterator[PendingPrefill]:
         return iter(self.pending)
@@ -42,14 +90,16 @@ class Load:
     def __repr__(self) -> str:
         return f"<Load {self.inflight} in flight, {len(self.pending)} pending>"
 
+    # -- our requests --------------------------------------------------------------------------
+
     def enter(self, prefill: PendingPrefill, now: float) -> None:
         """A request is sent."""
         self.inflight += 1
-        if not self.pending:
-            self._head_since = now
-        self.pending[prefill] = None
-        self._seconds += prefill.seconds
-        self._tokens += prefill.tokens
+        self.context_tokens += prefill.context
+        if prefill.tokens:
+            self._typical_seconds += _TYPICAL_SHARE * (prefill.seconds - self._typical_seconds)
+            self._typical_tokens += _TYPICAL_SHARE * (prefill.tokens - self._typical_tokens)
+        self._add(prefill, now)
 
     def prefilled(self, prefill: PendingPrefill, now: float) -> None:
         """Its first token came, or it ended without one. Saying so twice does nothing."""
@@ -68,6 +118,8 @@ class Load:
         """The request is over, however it ended."""
         self.prefilled(prefill, now)
         self.inflight -= 1
+        self._assumed -= prefill.assumed
+        self.context_tokens = self.context_tokens - prefill.context if self.inflight else 0.0
 
     def pending_seconds(self, now: float) -> float:
         """Predicted seconds until all pending prefills are done."""
@@ -85,6 +137,51 @@ class Load:
         self._expire(now)
         return max(0.0, self._tokens)
 
+    # -- what the worker says ------------------------------------------------------------------
+
+    def counts(self) -> Counts:
+        """Our own requests now."""
+        stuck = self._stuck is not None and self._stuck in self.pending
+        return Counts(self.inflight, len(self.pending) - stuck)
+
+    def report(self, gauges: Gauges, before: Counts, now: float) -> None:
+        """The worker's metrics, asked for when `counts` said `before`.
+
+        What was ours then or is now explains as much of them as it can. Requests that wait in the worker and
+        are not explained are others', or answers that do not stream and take longer than predicted: they count
+        as one more pending prefill, each as long as ours are, which runs down with time.
+        """
+        after = self.counts()
+        inflight = max(before.inflight, after.inflight)
+        pending = max(before.pending, after.pending)
+        self.forget_report(now)
+        self.kv_usage = gauges.kv_usage
+        self.reported_running, self.reported_waiting = gauges.running, gauges.waiting
+        self.foreign = max(0, gauges.running + gauges.waiting - inflight)
+        stuck = min(max(0, gauges.waiting - pending), self.foreign + self._assumed)
+        if stuck:
+            self._stuck = PendingPrefill(
+                stuck * self._typical_seconds, stuck * self._typical_tokens, streams=False
+            )
+            self._add(self._stuck, now)
+
+    def forget_report(self, now: float) -> None:
+        """The worker tells nothing (any more)."""
+        self.kv_usage = self.reported_running = self.reported_waiting = None
+        self.foreign = 0
+        if self._stuck is not None:
+            self.prefilled(self._stuck, now)
+            self._stuck = None
+
+    # ------------------------------------------------------------------------------------------
+
+    def _add(self, prefill: PendingPrefill, now: float) -> None:
+        if not self.pending:
+            self._head_since = now
+        self.pending[prefill] = None
+        self._seconds += prefill.seconds
+        self._tokens += prefill.tokens
+
     def _expire(self, now: float) -> None:
         while self.pending:
             head = next(iter(self.pending))
@@ -92,3 +189,6 @@ class Load:
             if head.streams or now < ends:
                 return
             self.prefilled(head, ends)
+            if head is not self._stuck:
+                head.assumed = True
+                self._assumed += 1

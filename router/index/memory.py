@@ -1,26 +1,24 @@
 """The embedded index: one table of holders, one least-recently-used list per worker.
 
-A holder set is the bits of an int, so that the deepest match over all workers is found by bisection over
-the prompt's keys, whatever the number of workers. A worker's list is bounded in tokens; a prompt's blocks
-enter it last block first, so that what is evicted first is the tail of the longest unused prompt.
+A worker's list is bounded in tokens; a prompt's blocks enter it last block first, so that what is evicted
+first is the tail of the longest unused prompt.
 """
 
 from collections import OrderedDict
 from collections.abc import Mapping
 
 from router.ids import BlockKey, WorkerId
-from router.prompt.blocks import covered_bytes
+from router.index.holders import Holders
 from router.prompt.identity import Identity, Tail
 
 
 class _Shelf:
     """One worker's blocks, least recently used first, with the tokens each stands for."""
 
-    __slots__ = ("bit", "blocks", "capacity", "tails", "tokens", "worker")
+    __slots__ = ("bit", "blocks", "capacity", "tails", "tokens")
 
-    def __init__(self, worker: WorkerId, slot: int, capacity: float) -> None:
-        self.worker = worker
-        self.bit = 1 << slot
+    def __init__(self, bit: int, capacity: float) -> None:
+        self.bit = bit
         self.blocks: OrderedDict[BlockKey, float] = OrderedDict()
         self.tails: dict[BlockKey, Tail] = {}
         self.tokens = 0.0
@@ -37,9 +35,8 @@ class MemoryIndex:
     def __init__(self, *, capacity_tokens: float, max_blocks: int) -> None:
         self._capacity_tokens = capacity_tokens
         self._max_blocks = max_blocks
-        self._holders: dict[BlockKey, int] = {}
+        self._holders = Holders()
         self._shelves: dict[WorkerId, _Shelf] = {}
-        self._slots: list[_Shelf | None] = []
         self._count = 0
         self._private = 0
 
@@ -53,35 +50,7 @@ class MemoryIndex:
 
     def lookup(self, identity: Identity) -> Mapping[WorkerId, int]:
         """Leading blocks held, per worker."""
-        keys, holders = identity.keys, self._holders
-        found: dict[WorkerId, int] = {}
-        seen = 0
-        depth = self._deepest(keys, len(keys), seen)
-        while depth:
-            new = holders[keys[depth - 1]] & ~seen
-            seen |= new
-            while new:
-                low = new & -new
-                new ^= low
-                shelf = self._slots[low.bit_length() - 1]
-                if shelf is not None:
-                    found[shelf.worker] = depth
-            depth = self._deepest(keys, depth - 1, seen)
-        return found
-
-    def _deepest(self, keys: list[BlockKey], limit: int, seen: int) -> int:
-        """The most leading blocks, up to `limit`, that some worker outside `seen` holds."""
-        get, unseen = self._holders.get, ~seen
-        if not limit or not get(keys[0], 0) & unseen:
-            return 0
-        low, high = 1, limit
-        while low < high:
-            middle = (low + high + 1) // 2
-            if get(keys[middle - 1], 0) & unseen:
-                low = middle
-            else:
-                high = middle - 1
-        return low
+        return self._holders.lookup(identity.keys)
 
     def blocks(self, worker: WorkerId) -> int:
         """How many blocks are known of `worker`."""
@@ -103,14 +72,14 @@ class MemoryIndex:
     def sent(self, worker: WorkerId, identity: Identity) -> None:
         """`worker` holds the whole prompt."""
         shelf = self._shelf(worker)
-        blocks, holders, bit = shelf.blocks, self._holders, shelf.bit
-        keys, rate = identity.keys, identity.tokens_per_byte
+        blocks, holders, bit = shelf.blocks, self._holders.bits, shelf.bit
+        keys, tokens_of = identity.keys, identity.block_tokens
         for place in range(len(keys) - 1, -1, -1):
             key = keys[place]
             if key in blocks:
                 blocks.move_to_end(key)
             else:
-                tokens = (covered_bytes(place + 1) - covered_bytes(place)) * rate
+                tokens = tokens_of(place)
                 blocks[key] = tokens
                 shelf.tokens += tokens
                 holders[key] = holders.get(key, 0) | bit
@@ -147,18 +116,16 @@ class MemoryIndex:
     def remove(self, worker: WorkerId) -> None:
         """`worker` is gone; its place can be taken by another."""
         self.clear(worker)
-        shelf = self._shelves.pop(worker, None)
-        if shelf is not None:
-            self._slots[shelf.bit.bit_length() - 1] = None
+        self._shelves.pop(worker, None)
+        self._holders.free(worker)
 
     # ------------------------------------------------------------------------------------------
 
     def _shelf(self, worker: WorkerId) -> _Shelf:
         shelf = self._shelves.get(worker)
         if shelf is None:
-            slot = self._slots.index(None) if None in self._slots else len(self._slots)
-            shelf = self._shelves[worker] = _Shelf(worker, slot, self._capacity_tokens)
-            self._slots[slot : slot + 1] = [shelf]
+            bit = self._holders.bit_of(worker)
+            shelf = self._shelves[worker] = _Shelf(bit, self._capacity_tokens)
         return shelf
 
     def _shrink(self, shelf: _Shelf) -> None:
@@ -172,8 +139,4 @@ class MemoryIndex:
         shelf.tails.pop(key, None)
         shelf.tokens = shelf.tokens - tokens if shelf.blocks else 0.0
         self._count -= 1
-        left = self._holders.get(key, 0) & ~shelf.bit
-        if left:
-            self._holders[key] = left
-        else:
-            self._holders.pop(key, None)
+        self._holders.drop(key, shelf.bit)

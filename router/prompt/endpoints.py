@@ -28,8 +28,15 @@ class Endpoint:
     family: Family = Family.OPENAI
     generates: bool = False
     """Its prompts are prefilled into the KV cache that generation shares."""
+    computes: bool = False
+    """Its inputs take the model's time, though nothing of them is kept."""
     stores: bool = False
     """Its answers live on in the worker that gave them, and can be asked for there."""
+
+    @property
+    def works(self) -> bool:
+        """It gives the model something to do; all else a worker answers beside that, without delay."""
+        return self.generates or self.computes
 
 
 _CHAT = Endpoint("chat_completions", generates=True)
@@ -38,8 +45,9 @@ _RESPONSES = Endpoint("responses", Family.RESPONSES, generates=True, stores=True
 _MESSAGES = Endpoint("messages", Family.ANTHROPIC, generates=True)
 _STORED_RESPONSE = Endpoint("responses_stored", Family.RESPONSES, stores=True)
 _RENDER = Endpoint("render")
-_RERANK = Endpoint("rerank")
-_SCORE = Endpoint("score")
+_EMBEDDINGS = Endpoint("embeddings", computes=True)
+_RERANK = Endpoint("rerank", computes=True)
+_SCORE = Endpoint("score", computes=True)
 
 PATHS: dict[str, Endpoint] = {
     "/v1/chat/completions": _CHAT,
@@ -59,20 +67,20 @@ PATHS: dict[str, Endpoint] = {
     "/invocations": Endpoint("invocations", generates=True),
     "/generative_scoring": Endpoint("generative_scoring", generates=True),
     "/v1/systemone": Endpoint("systemone", generates=True),
-    "/v1/embeddings": Endpoint("embeddings"),
-    "/v2/embed": Endpoint("embeddings"),
+    "/v1/embeddings": _EMBEDDINGS,
+    "/v2/embed": _EMBEDDINGS,
     "/v1/rerank": _RERANK,
     "/v2/rerank": _RERANK,
     "/rerank": _RERANK,
     "/v1/score": _SCORE,
     "/score": _SCORE,
-    "/classify": Endpoint("classify"),
-    "/pooling": Endpoint("pooling"),
-    "/v1/audio/transcriptions": Endpoint("audio_transcriptions"),
-    "/v1/audio/translations": Endpoint("audio_translations"),
-    "/v1/audio/speech": Endpoint("audio_speech"),
-    "/v1/images/generations": Endpoint("images_generations"),
-    "/v1/images/edits": Endpoint("images_edits"),
+    "/classify": Endpoint("classify", computes=True),
+    "/pooling": Endpoint("pooling", computes=True),
+    "/v1/audio/transcriptions": Endpoint("audio_transcriptions", computes=True),
+    "/v1/audio/translations": Endpoint("audio_translations", computes=True),
+    "/v1/audio/speech": Endpoint("audio_speech", computes=True),
+    "/v1/images/generations": Endpoint("images_generations", computes=True),
+    "/v1/images/edits": Endpoint("images_edits", computes=True),
     "/tokenize": Endpoint("tokenize"),
     "/detokenize": Endpoint("detokenize"),
     "/version": Endpoint("version"),

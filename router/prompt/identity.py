@@ -46,6 +46,10 @@ class Identity(msgspec.Struct, frozen=True, gc=False):
         """Tokens in the first `blocks` blocks."""
         return min(self.tokens, covered_bytes(blocks) * self.tokens_per_byte)
 
+    def block_tokens(self, place: int) -> float:
+        """Tokens in the block at `place`."""
+        return (covered_bytes(place + 1) - covered_bytes(place)) * self.tokens_per_byte
+
     def shared_tokens(self, blocks: int) -> float:
         """Tokens that are likely shared when the first `blocks` blocks are and the next one is not: half of it."""
         here = covered_bytes(blocks)
@@ -73,6 +77,37 @@ class Identity(msgspec.Struct, frozen=True, gc=False):
             return None
         answered = b'"assistant"' in self.prompt[end : end + _NEXT_MESSAGE_BYTES]
         return tail.prompt_tokens + (tail.answer_tokens if answered else 0)
+
+
+class TokenIdentity(Identity, frozen=True, gc=False):
+    """A prompt known by its tokens: `block` of them are one block, as in the engine's cache.
+
+    `prompt` is empty and `tokens` exact; where blocks part, nothing more is shared.
+    """
+
+    block: int
+
+    @classmethod
+    def of(cls, keys: list[BlockKey], tokens: int, block: int) -> "TokenIdentity":
+        """`keys` are those of the full blocks."""
+        return cls(b"", keys, tokens, 0.0, block)
+
+    def covered_tokens(self, blocks: int) -> float:
+        return blocks * self.block
+
+    def block_tokens(self, place: int) -> float:
+        del place
+        return self.block
+
+    def shared_tokens(self, blocks: int) -> float:
+        return blocks * self.block
+
+    def tail(self, prompt_tokens: int, answer_tokens: int) -> Tail:
+        return Tail(0, self.keys[-1], prompt_tokens, answer_tokens)
+
+    def resumed_tokens(self, blocks: int, tail: Tail) -> int | None:
+        del blocks, tail
+        return None
 
 
 class TextIdentity:

@@ -66,6 +66,8 @@ class BodyFields(msgspec.Struct, gc=False):
     chat_template_kwargs: Raw = Raw()
     # What makes the engine compute all of the prompt, cached or not.
     prompt_logprobs: Raw = Raw()
+    # How urgent it is.
+    priority: Raw = Raw()
     # What ties requests together.
     previous_response_id: Raw = Raw()
     session_id: Raw = Raw()

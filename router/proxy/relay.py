@@ -27,7 +27,8 @@ class Relay:
     `refusals` are statuses that the gateway would rather retry elsewhere: with one of these nothing is passed
     on and `refused` says so. Times are `perf_counter` seconds; 0.0: has not happened. `on_end` is called once,
     with the error if the answer broke off. `is_stream`: the answer is readable events; `open_ended`: one more
-    can be added to them.
+    can be added to them. `on_first_token` is also called when an answer begins of which neither length nor
+    tokens can be seen; then `first_token_at` stays 0.0.
     """
 
     __slots__ = (
@@ -37,6 +38,7 @@ class Relay:
         "_itl",
         "_on_end",
         "_on_first_token",
+        "_opaque",
         "_refusals",
         "_tail",
         "_tail_bytes",
@@ -64,6 +66,7 @@ class Relay:
         self.refused = False
         self.is_stream = False
         self.open_ended = False
+        self._opaque = False
         self.first_token_at = 0.0
         self.last_token_at = 0.0
         self.tokens = 0
@@ -107,6 +110,7 @@ class Relay:
             self._tail_limit = _STREAM_TAIL_BYTES
             self.is_stream = b"content-encoding" not in fields
             self.open_ended = self.is_stream and length is None
+        self._opaque = length is None and not self.is_stream
         self._downstream.start(status, response_headers(headers) + self._added, length)
 
     def on_body(self, data: bytes) -> None:
@@ -121,6 +125,8 @@ class Relay:
                 self._events += max(0, token_events(data) - announcements(data))
         if not self.head:
             self.head = data
+            if self._opaque:
+                self._on_first_token(perf_counter())
         tail = self._tail
         tail.append(data)
         self._tail_bytes += len(data)

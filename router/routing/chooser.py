@@ -1,30 +1,25 @@
-"""Puts a choice together: overlaps, policy, and what is expected of it."""
+"""Looks a prompt up, lets a policy choose at once, and says what is to be expected of a choice."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from time import perf_counter
 
-from router.fleet.worker import Worker
+from router.errors import RouterError
 from router.ids import WorkerId
 from router.index.base import Index
 from router.prompt.identity import Identity
-from router.prompt.request import Request
-from router.routing.cost import STEP_SECONDS, Rates, prefill_seconds
-from router.routing.policy import Choice, Decision, Policy, Question
+from router.routing.cost import CostModel
+from router.routing.policy import Choice, Decision, Policy, Question, Waiter
 from router.telemetry.metrics import Histogram
 
 Lookup = Mapping[WorkerId, int]
 
 
 class Chooser:
-    """Applies one policy. A single candidate needs no policy, but is predicted all the same."""
+    """What every way of choosing needs of the index and the cost model."""
 
-    def __init__(
-        self, name: str, policy: Policy, index: Index, rates: Rates, lookup: Histogram
-    ) -> None:
-        self.name = name
-        self._policy = policy
+    def __init__(self, index: Index, cost: CostModel, lookup: Histogram) -> None:
+        self.cost = cost
         self._index = index
-        self._rates = rates
         self._lookup = lookup
 
     def look_up(self, identity: Identity) -> Lookup:
@@ -34,35 +29,60 @@ class Chooser:
         self._lookup.observe(perf_counter() - started)
         return overlaps
 
-    def choose(
-        self, request: Request, identity: Identity, candidates: Sequence[Worker], overlaps: Lookup
-    ) -> Decision:
-        """Decide among `candidates` (at least one)."""
-        now = perf_counter()
-        if len(candidates) == 1:
-            choice = Choice(candidates[0], "only_candidate")
-        else:
-            choice = self._policy(Question(request, identity, candidates, overlaps, now))
-        return self._expectation(choice, identity, overlaps, now)
-
-    def _expectation(
-        self, choice: Choice, identity: Identity, overlaps: Lookup, now: float
-    ) -> Decision:
-        worker = choice.worker
-        blocks = overlaps.get(worker.id, 0)
+    def expect(self, policy: str, choice: Choice, question: Question) -> Decision:
+        """The decision that a choice makes, with what it should bring."""
+        worker, identity = choice.worker, question.identity
+        blocks = question.overlaps.get(worker.id, 0)
         cached = self._index.cached_tokens(worker.id, identity, blocks)
-        scale = self._rates.scale(worker.id)
-        own = prefill_seconds(identity.tokens, cached) * scale
-        waiting = worker.load.pending_seconds(now)
+        scale = self.cost.rates.scale(worker.id)
+        own = self.cost.engine.prefill_s(identity.tokens, cached) * scale
+        load = worker.load
+        waiting = load.pending_seconds(question.now) if load.pending else 0.0
         return Decision(
-            worker=worker,
-            policy=self.name,
-            reason=choice.reason,
-            blocks=blocks,
-            cached_tokens=cached,
-            uncached_tokens=max(1.0, identity.tokens - cached),
-            scale=scale,
-            prefill_s=own,
-            waiting_s=waiting,
-            ttft_s=own + waiting + STEP_SECONDS * scale,
+            worker,
+            policy,
+            choice.reason,
+            blocks,
+            cached,
+            max(1.0, identity.tokens - cached),
+            scale,
+            own,
+            waiting,
+            own + waiting + self.cost.step_s(load) * scale,
         )
+
+
+class Immediate:
+    """Sends every request at once, to where a policy says (`policy.Admission`)."""
+
+    def __init__(self, name: str, policy: Policy, chooser: Chooser) -> None:
+        self.name = name
+        self._policy = policy
+        self._chooser = chooser
+
+    def __len__(self) -> int:
+        return 0
+
+    def offer(self, question: Question) -> Decision:
+        """The policy's choice; a single candidate needs none."""
+        if len(question.candidates) == 1:
+            choice = Choice(question.candidates[0], "only_candidate")
+        else:
+            choice = self._policy(question)
+        return self._chooser.expect(self.name, choice, question)
+
+    def wait(self, question: Question, waiter: Waiter) -> None:
+        """Never needed."""
+        waiter.go(self.offer(question))
+
+    def withdraw(self, waiter: Waiter) -> None:
+        """Nobody waits."""
+
+    def drain(self, now: float) -> None:
+        """Nobody waits."""
+
+    def expire(self, now: float) -> None:
+        """Nobody waits."""
+
+    def close(self, error: RouterError) -> None:
+        """Nobody waits."""

@@ -1,29 +1,52 @@
 """After the fact: what an answer taught."""
 
+from math import inf
+from time import perf_counter
+
 from router.ids import WorkerId
 from router.index.predicted import PredictedIndex
 from router.prompt.identity import Identity, TextIdentity
 from router.prompt.request import Request
-from router.routing.cost import Rates
+from router.routing.cost import CostModel
 from router.routing.policy import Decision
 from router.telemetry.metrics import Metrics
 
+_STREAMS_S = 60.0
+"""For so long after a stream's first token its kind is believed alone."""
+
 
 class Learner:
-    """Feeds the index, the token estimate, the rates and the prediction metrics from finished answers."""
+    """Feeds the index, the token estimate, the cost model and the prediction metrics from finished answers."""
 
     def __init__(
-        self, index: PredictedIndex, identities: TextIdentity, rates: Rates, metrics: Metrics
+        self, index: PredictedIndex, identities: TextIdentity, cost: CostModel, metrics: Metrics
     ) -> None:
         self._index = index
         self._identities = identities
-        self._rates = rates
+        self._cost = cost
         self._metrics = metrics
+        self._streamed_at = -inf
 
     def first_token(self, decision: Decision, observed_s: float) -> None:
         """A stream's first token came `observed_s` after the request was sent."""
+        self._streamed_at = perf_counter()
         self._metrics.ttft_error.observe(observed_s - decision.ttft_s)
-        self._rates.learn(decision.worker.id, decision.ttft_s / decision.scale, observed_s)
+        self._cost.rates.learn(decision.worker.id, decision.ttft_s / decision.scale, observed_s)
+
+    def unstreamed(self, decision: Decision, tokens: int, observed_s: float) -> None:
+        """An answer of so many tokens came as a whole, `observed_s` after the request was sent.
+
+        Where nothing streams, room for more opens when a prefill should be over. If answers are there sooner than
+        predicted, the worker is faster than thought and would be left idle. That they are there later shows
+        nothing: what came after them held them up.
+        """
+        if perf_counter() - self._streamed_at < _STREAMS_S:
+            return
+        step_s = decision.ttft_s - decision.prefill_s - decision.waiting_s
+        share = observed_s / (decision.ttft_s + tokens * step_s)
+        if share < 1.0:
+            predicted_s = decision.ttft_s / decision.scale
+            self._cost.rates.learn(decision.worker.id, predicted_s, decision.ttft_s * share)
 
     def prompt_tokens(self, request: Request, identity: Identity, tokens: int) -> None:
         """The answer said how long the prompt was."""
@@ -36,6 +59,10 @@ class Learner:
         counts["actual", "all"] += actual
         self._index.found(decision.worker.id, identity, decision.blocks, actual)
         self._index.audit(decision.worker.id, identity, decision.cached_tokens, actual)
+
+    def answer(self, tokens: int) -> None:
+        """An answer had so many tokens."""
+        self._cost.answered(tokens)
 
     def answered(
         self, worker: WorkerId, identity: Identity, prompt_tokens: int, answer_tokens: int

@@ -1,54 +1,38 @@
-"""The policies by name. A new one is a function and an entry in `POLICIES`."""
+"""The router's own simple policies. Each sends at once; `routing.registry` has all by name."""
 
 import random
 from collections.abc import Callable
+from typing import Any
 
 import xxhash
 
 from router.fleet.worker import Worker
-from router.prompt.session import SessionKeys
-from router.routing.cost import Rates, prefill_seconds
+from router.routing.cost import CostModel
 from router.routing.policy import Choice, Policy, Question
-
-_PER_INFLIGHT_S = 1e-4
-"""Breaks ties towards the worker with fewer requests."""
+from router.routing.pricing import Prices
 
 
 class Tools:
-    """What policies are built from."""
+    """What policies are built from. `session` reads a request's session, None when it has none."""
 
-    def __init__(self, rates: Rates, sessions: SessionKeys, seed: int | None = None) -> None:
-        self.rates = rates
-        self.sessions = sessions
+    def __init__(
+        self, cost: CostModel, session: Callable[[Any], str | None], seed: int | None = None
+    ) -> None:
+        self.cost = cost
+        self.session = session
         self.random = random.Random(seed)  # noqa: S311 - ties, not secrets
 
 
-def prefix(tools: Tools) -> Policy:
-    """Lowest predicted time to first token: the work waiting there plus what of this prompt is not cached."""
-    draw, rates = tools.random.random, tools.rates
+def prefix_direct(tools: Tools) -> Policy:
+    """Lowest cost, as `prefix` has it, but sent at once even where no worker has room."""
+    pick, cost = tools.random.choice, tools.cost
 
     def choose(q: Question) -> Choice:
-        identity, overlaps, now = q.identity, q.overlaps, q.now
-        scales, middle = rates.scales, rates.middle
-        cold_s = prefill_seconds(identity.tokens, 0.0)
-        best, best_cost, ties = q.candidates[0], float("inf"), 1
-        for worker in q.candidates:
-            load, seconds = worker.load, cold_s
-            if worker.id in overlaps:
-                covered = identity.covered_tokens(overlaps[worker.id])
-                seconds = prefill_seconds(identity.tokens, covered)
-            cost = seconds * scales.get(worker.id, middle) + _PER_INFLIGHT_S * load.inflight
-            if load.pending:
-                cost += load.pending_seconds(now)
-            if cost > best_cost:
-                continue
-            if cost < best_cost:
-                best, best_cost, ties = worker, cost, 1
-                continue
-            ties += 1  # a fair draw among equals: nobody is first by name
-            if draw() * ties < 1.0:
-                best = worker
-        return Choice(best, "cached" if best.id in overlaps else "least_wait")
+        places = {worker.id: place for place, worker in enumerate(q.candidates)}
+        costs = Prices(q.candidates, places, cost, q.now).of(q.identity, q.overlaps)
+        least = min(costs)
+        worker = pick([w for w, c in zip(q.candidates, costs, strict=True) if c == least])
+        return Choice(worker, "cached" if worker.id in q.overlaps else "least_wait")
 
     return choose
 
@@ -90,7 +74,7 @@ def session(tools: Tools) -> Policy:
 
     Requests without a session go where fewest are in flight.
     """
-    key_of, fallback = tools.sessions.key, least_load(tools)
+    key_of, fallback = tools.session, least_load(tools)
 
     def choose(q: Question) -> Choice:
         key = key_of(q.request)
@@ -108,8 +92,8 @@ def _order(worker: Worker) -> int:
     return worker.order
 
 
-POLICIES: dict[str, Callable[[Tools], Policy]] = {
-    "prefix": prefix,
+OWN: dict[str, Callable[[Tools], Policy]] = {
+    "prefix_direct": prefix_direct,
     "least_load": least_load,
     "round_robin": round_robin,
     "random": at_random,

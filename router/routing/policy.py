@@ -1,23 +1,38 @@
 """The shapes of a choice."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 import msgspec
 
+from router.errors import RouterError
 from router.fleet.worker import Worker
 from router.ids import WorkerId
 from router.prompt.identity import Identity
-from router.prompt.request import Request
 
 
-class Question(msgspec.Struct, frozen=True, gc=False):
-    """All that a policy may look at. `overlaps`: leading blocks per worker; `now`: perf_counter seconds."""
+class Asking(Protocol):
+    """What policies may want to know of a request beside its prompt; `Tools.session` reads its session."""
 
-    request: Request
+    model: str | None
+
+
+class Question(msgspec.Struct, gc=False):
+    """All that a policy may look at. `overlaps`: leading blocks per worker; `now`: perf_counter seconds.
+
+    `arrived_at`, `tenant` and `priority` (lower goes first) are for requests that have to wait. `tried`: workers
+    that were asked already and are left out while there are others; `candidates` are without them.
+    """
+
+    request: Asking
     identity: Identity
     candidates: Sequence[Worker]
     overlaps: Mapping[WorkerId, int]
     now: float
+    arrived_at: float = 0.0
+    tenant: str = ""
+    priority: int = 0
+    tried: tuple[Worker, ...] = ()
 
 
 class Choice(msgspec.Struct, frozen=True, gc=False):
@@ -28,7 +43,7 @@ class Choice(msgspec.Struct, frozen=True, gc=False):
 
 
 Policy = Callable[[Question], Choice]
-"""Picks one of the candidates (there is at least one). Changes nothing but its own counters."""
+"""Picks one of the candidates (there is at least one). Changes nothing but its own state."""
 
 
 class Decision(msgspec.Struct, frozen=True, gc=False):
@@ -49,3 +64,40 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     prefill_s: float
     waiting_s: float
     ttft_s: float
+
+
+class Waiter(Protocol):
+    """Whoever waits for a decision."""
+
+    def go(self, decision: Decision) -> None:
+        """It is this one's turn."""
+
+    def turn_away(self, error: RouterError) -> None:
+        """It waited for nothing."""
+
+
+class Admission(Protocol):
+    """Lets requests through to workers, at once or later. `name` is the policy's."""
+
+    name: str
+
+    def offer(self, question: Question) -> Decision | None:
+        """Where to send the request now; None: it has to `wait`."""
+
+    def wait(self, question: Question, waiter: Waiter) -> None:
+        """Decide later; may decide at once. Raises `RouterError` when too many wait."""
+
+    def withdraw(self, waiter: Waiter) -> None:
+        """The client left. Harmless when it does not wait."""
+
+    def drain(self, now: float) -> None:
+        """Something changed on a worker: perhaps there is room."""
+
+    def expire(self, now: float) -> None:
+        """Turn away who has waited too long."""
+
+    def close(self, error: RouterError) -> None:
+        """Turn away everybody."""
+
+    def __len__(self) -> int:
+        """How many wait."""

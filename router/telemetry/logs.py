@@ -37,6 +37,7 @@ class RequestLine(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     completion_tokens: int | None
     predicted_cached_tokens: int | None
     cached_tokens: int | None
+    queue_ms: float
     ttft_ms: float | None
     duration_ms: float
     attempts: int
@@ -51,10 +52,11 @@ def as_text(line: RequestLine) -> bytes:
     """The line for a person's terminal."""
     cached = "-" if line.cached_tokens is None else line.cached_tokens
     ttft = "-" if line.ttft_ms is None else f"{line.ttft_ms:.0f} ms"
+    queued = f" queued={line.queue_ms:.0f} ms" if line.queue_ms else ""
     return (
         f"{line.ts[11:23]} {line.status} {line.outcome:<9} {line.endpoint} model={line.model or '-'} "
         f"worker={line.worker or '-'} ({line.reason}) prompt={line.prompt_tokens or '-'} "
-        f"cached={line.predicted_cached_tokens or 0}/{cached} ttft={ttft} took={line.duration_ms:.0f} ms"
+        f"cached={line.predicted_cached_tokens or 0}/{cached}{queued} ttft={ttft} took={line.duration_ms:.0f} ms"
         f"{f' error={line.error}' if line.error else ''} id={line.request_id}\n"
     ).encode()
 

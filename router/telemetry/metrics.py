@@ -55,11 +55,12 @@ class Histogram:
 class RouteSeries:
     """What is counted for one (model, endpoint)."""
 
-    __slots__ = ("duration", "itl", "outcomes", "prompt_tokens", "tpot", "ttft")
+    __slots__ = ("duration", "itl", "outcomes", "prompt_tokens", "queue_wait", "tpot", "ttft")
 
     def __init__(self) -> None:
         self.outcomes: defaultdict[str, int] = defaultdict(int)
         self.duration = Histogram(LATENCY_BUCKETS_S)
+        self.queue_wait = Histogram(LATENCY_BUCKETS_S)
         self.ttft = Histogram(LATENCY_BUCKETS_S)
         self.itl = Histogram(TOKEN_BUCKETS_S)
         self.tpot = Histogram(TOKEN_BUCKETS_S)
@@ -77,18 +78,22 @@ class WorkerSample(NamedTuple):
 
 
 class Metrics(Collector):
-    """The router's series. Each scrape first has `settle` count what has ended, and asks `workers` for their state."""
+    """The router's series. Each scrape first has `settle` count what has ended, and asks `workers` for their state
+    and `queue_depth` for how many requests wait.
+    """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry(auto_describe=False)
         self.registry.register(self)
         self.workers: Callable[[], Iterable[WorkerSample]] = tuple
         self.settle: Callable[[], None] = _nothing
+        self.queue_depth: Callable[[], int] = int
         self.lookup = Histogram(LOOKUP_BUCKETS_S)
         self.ttft_error = Histogram(ERROR_BUCKETS_S)
         self.cached_tokens: defaultdict[tuple[str, str], int] = defaultdict(int)
         self.degraded: defaultdict[str, int] = defaultdict(int)
         self.retries: defaultdict[str, int] = defaultdict(int)
+        self.rejected: defaultdict[str, int] = defaultdict(int)
         self._routes: dict[tuple[str, str], RouteSeries] = {}
 
     def route(self, model: str, endpoint: str) -> RouteSeries:
@@ -120,6 +125,10 @@ class Metrics(Collector):
         )
         histograms = {
             "duration": ("router_request_duration_seconds", "Arrival to the answer's last byte."),
+            "queue_wait": (
+                "router_queue_wait_seconds",
+                "Time in the router's queue, of requests that had to wait.",
+            ),
             "ttft": (
                 "router_time_to_first_token_seconds",
                 "Arrival to the first token, streams only.",
@@ -161,6 +170,15 @@ class Metrics(Collector):
             "reason",
             self.retries,
         )
+        yield _counter(
+            "router_rejected",
+            "Requests answered with 503 by the router itself.",
+            "reason",
+            self.rejected,
+        )
+        depth = GaugeMetricFamily("router_queue_depth", "Requests that wait in the router.")
+        depth.add_metric((), self.queue_depth())
+        yield depth
         yield _histogram("router_index_lookup_seconds", "Time to look one prompt up.", self.lookup)
         yield _histogram(
             "router_ttft_prediction_error_seconds",

@@ -14,8 +14,8 @@ from tests.fakes.worker import FakeWorker, sse
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 KEYS = {
     "ts", "event", "request_id", "model", "endpoint", "worker", "policy", "reason", "status", "outcome",
-    "error", "prompt_tokens", "completion_tokens", "predicted_cached_tokens", "cached_tokens", "ttft_ms",
-    "duration_ms", "attempts",
+    "error", "prompt_tokens", "completion_tokens", "predicted_cached_tokens", "cached_tokens", "queue_ms",
+    "ttft_ms", "duration_ms", "attempts",
 }  # fmt: skip
 
 
@@ -159,10 +159,10 @@ async def test_log_line(worker: FakeWorker, router: RunningRouter) -> None:
     assert line["request_id"] == "abc"
     assert line["worker"] == worker.id
     assert (line["model"], line["endpoint"]) == ("m", "chat_completions")
-    assert (line["policy"], line["reason"]) == ("prefix", "only_candidate")
+    assert (line["policy"], line["reason"]) == ("prefix", "least_wait")
     assert (line["status"], line["outcome"], line["error"]) == (200, "ok", None)
     assert (line["prompt_tokens"], line["completion_tokens"]) == (100, 4)
-    assert (line["cached_tokens"], line["attempts"]) == (64, 1)
+    assert (line["cached_tokens"], line["attempts"], line["queue_ms"]) == (64, 1, 0.0)
     assert 10 <= line["ttft_ms"] < line["duration_ms"]
 
 

@@ -125,7 +125,7 @@ async def test_router_stays_responsive(
 ) -> None:
     """Work on the loop that grows with prompts lets the router's own health check time out under load."""
     worker = await start_worker(script=_slow)
-    router = await start_router(worker)
+    router = await start_router(worker, room_tokens=10**9)
     prompts = [router.post(chat(f"{n}" + "x" * 32_000)) for n in range(150)]
     load = asyncio.gather(*prompts)
     waits = []

@@ -13,6 +13,7 @@ from router.ids import Headers
 from router.prompt.endpoints import EndpointTable
 from router.prompt.request import Incoming, Request
 from router.proxy.downstream import Source
+from router.routing.policy import Decision
 from router.upstream.connection import Connection, ResponseHandler
 
 Event = tuple[Any, ...]
@@ -220,3 +221,17 @@ def workers_of(*names: str) -> list[Worker]:
     fleet = fleet_of(*names)
     found = [fleet.get(f"{name}:8000") for name in names]
     return [worker for worker in found if worker is not None]
+
+
+class FakeWaiter:
+    """A `routing.policy.Waiter` that notes what it is told."""
+
+    def __init__(self) -> None:
+        self.decisions: list[Decision] = []
+        self.errors: list[RouterError] = []
+
+    def go(self, decision: Decision) -> None:
+        self.decisions.append(decision)
+
+    def turn_away(self, error: RouterError) -> None:
+        self.errors.append(error)

@@ -5,17 +5,20 @@ import io
 import logging
 import socket
 import sys
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import uvicorn
 
 from router import app as app_module
 from router.app import App, build, installed_version, json_logs, run, server_config
-from router.engines.base import WorkerReport
 from router.prompt.endpoints import PATHS
-from router.settings import PolicyName, Settings
+from router.routing.peers import HELD
+from router.routing.queue import LateBinding
+from router.routing.registry import POLICIES
+from router.settings import Settings
 from router.telemetry.logs import RequestLog
+from tests.unit.support import chat, request
 
 WORKERS = ["http://a:1", "http://b:2"]
 
@@ -28,10 +31,27 @@ class TestBuild:
     def test_the_workers_are_there(self) -> None:
         assert [worker.id for worker in make().fleet] == ["a:1", "b:2"]
 
-    @pytest.mark.parametrize("policy", get_args(PolicyName))
+    @pytest.mark.parametrize("policy", POLICIES)
     def test_every_policy_can_be_built(self, policy: str) -> None:
         app = make(policy=policy)
-        assert app.gateway._chooser.name == policy
+        assert app.dispatch._admission.name == policy
+        assert app.dispatch._aside.name == policy
+        waits = policy in ("prefix", *HELD)
+        assert (app.dispatch._aside is app.dispatch._admission) is not waits
+
+    def test_settings_reach_the_queue(self) -> None:
+        app = make(room_tokens=1, max_inflight=2, queue_limit=3, queue_timeout_s=4.0)
+        queue = app.dispatch._admission
+        assert isinstance(queue, LateBinding)
+        options = queue.options
+        assert (options.room_tokens, options.max_inflight) == (1, 2)
+        assert (options.limit, options.timeout_s) == (3, 4.0)
+
+    def test_settings_reach_the_reading_of_callers_and_metrics(self) -> None:
+        app = make(tenant_header="X-Team", metrics_interval_s=9.0)
+        asked = request(chat("q"), headers=[(b"x-team", b"red")])
+        assert app.dispatch._caller(asked) == ("red", 0)
+        assert app.poller._interval_s == 9.0
 
     def test_settings_reach_the_edge(self) -> None:
         app = make(body_limit=123, allow_paths=["/v2/*"])
@@ -45,31 +65,10 @@ class TestBuild:
         assert len(other.fleet) == 2
         assert one.metrics is not other.metrics
 
-    def test_a_report_states_the_cache(self) -> None:
+    def test_the_parts_are_tied_together(self) -> None:
         app = make()
-        worker = app.fleet.get("a:1")
-        assert worker is not None
-        app.fleet.set_report(worker, WorkerReport({"m": {}}, 5000, 16))
-        assert app.gateway._index._capacity(worker.id) == 5000
-
-    def test_what_is_kept_of_a_worker_goes_with_it(self) -> None:
-        app = make()
-        worker = app.fleet.get("a:1")
-        assert worker is not None
-        app.fleet.set_report(worker, WorkerReport({"m": {}}, 5000, 16))
-        app.gateway._chooser._rates.learn(worker.id, 0.1, 1.0)
-        app.fleet.set_workers(WORKERS[1:])
-        assert worker.id not in app.gateway._chooser._rates.scales
-        assert app.gateway._index._stated == {}
-
-    def test_a_scrape_sees_the_workers(self) -> None:
-        app = make()
-        worker = app.fleet.get("a:1")
-        assert worker is not None
-        app.fleet.mark_up(worker)
-        text = app.metrics.exposition().decode()
-        assert 'router_worker_up{worker="a:1"} 1.0' in text
-        assert 'router_worker_up{worker="b:2"} 0.0' in text
+        assert app.fleet.on_change == app.dispatch.stir
+        assert app.poller._on_report == app.dispatch.stir
 
     def test_a_scrape_counts_what_has_ended(self) -> None:
         app = make()
@@ -139,8 +138,20 @@ class TestRun:
         sockets: list[socket.socket] = []
         await run(app, server, sockets)  # type: ignore[arg-type]
         assert server.sockets is sockets
-        assert server.tasks >= {"health", "housekeeping"}
+        assert server.tasks >= {"health", "housekeeping", "metrics"}
         assert len(asyncio.all_tasks()) == 1
+
+    async def test_those_that_wait_are_kept_and_in_the_end_turned_away(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        app, calls = self.idle_app(), list[str]()
+        monkeypatch.setattr(type(app.dispatch), "keep", lambda self, now: calls.append("keep"))
+        monkeypatch.setattr(
+            type(app.dispatch), "close", lambda self, error: calls.append(error.code)
+        )
+        await run(app, FakeServer(app))  # type: ignore[arg-type]
+        assert calls.count("keep") >= 1
+        assert calls[-1] == "router_shutting_down"
 
     async def test_they_end_with_a_server_that_fails(self) -> None:
         app = self.idle_app()

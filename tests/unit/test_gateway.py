@@ -1,185 +1,32 @@
 """A request's way through the gateway, with scripted connections: what is sent where, and who is told what."""
 
 import asyncio
-import io
 import itertools
 import json
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import AsyncIterator
 
 import pytest
 
 from router import errors
-from router.errors import RouterError
-from router.fleet.worker import Worker
-from router.gateway import Gateway
 from router.ids import Headers
-from router.index.memory import MemoryIndex
-from router.index.predicted import PredictedIndex
-from router.journey import Journey
-from router.prompt.identity import TextIdentity
-from router.report import Reporter
-from router.routing.affinity import ResponseHomes
-from router.routing.chooser import Chooser
-from router.routing.cost import Rates
-from router.routing.learn import Learner
-from router.routing.policy import Choice, Question
-from router.telemetry.logs import RequestLog
-from router.telemetry.metrics import Metrics
 from router.upstream.connection import ResponseHandler
-from tests.unit.support import FakeConnection, FakeDownstream, chat, fleet_of, incoming, request
-
-Script = Callable[[ResponseHandler], None]
-JSON: Headers = [(b"content-type", b"application/json")]
-STREAM: Headers = [(b"content-type", b"text/event-stream")]
-USAGE = b'{"usage":{"prompt_tokens":50,"completion_tokens":5,"prompt_tokens_details":{"cached_tokens":0}}}'
-ASKED = chat("word " * 100)
-
-
-def answered(status: int = 200, body: bytes = USAGE, headers: Headers = JSON) -> Script:
-    """The worker answers in one read."""
-
-    def script(handler: ResponseHandler) -> None:
-        handler.on_response(status, headers, len(body))
-        handler.on_body(body)
-        handler.on_read()
-        handler.on_complete([])
-
-    return script
-
-
-def lost(error: RouterError) -> Script:
-    """The connection ends before any answer."""
-    return lambda handler: handler.on_lost(error)
-
-
-def broken_off(headers: Headers) -> Script:
-    """The connection ends within the answer."""
-
-    def script(handler: ResponseHandler) -> None:
-        handler.on_response(200, headers, None)
-        handler.on_body(b"data: {}\n\n")
-        handler.on_read()
-        handler.on_lost(errors.worker_lost("w", "before its answer was complete"))
-
-    return script
-
-
-def nothing(handler: ResponseHandler) -> None:
-    """The worker takes its time."""
-
-
-REFUSED = answered(429, b"{}")
-STALE = lost(errors.stale_connection("w"))
-LOST = lost(errors.worker_lost("w", "before answering"))
-UNREACHABLE = errors.connect_failed("w", "refused")
-
-
-class ScriptedConnection(FakeConnection):
-    """Answers as scripted within `send`, as a worker may that is very fast."""
-
-    def __init__(self, script: Script) -> None:
-        super().__init__()
-        self.script = script
-
-    def send(self, head: bytes, body: bytes, handler: ResponseHandler, *, is_head: bool) -> None:
-        super().send(head, body, handler, is_head=is_head)
-        self.script(handler)
-
-
-class ScriptedPool:
-    """`idle` connections to take, and what each `connect` brings: a script, an error, or None to hang."""
-
-    def __init__(self, worker: Worker) -> None:
-        self.address = worker.pool.address
-        self.name = worker.pool.name
-        self.idle: list[Script] = []
-        self.connects: list[Script | Exception | None] = []
-        self.connections: list[ScriptedConnection] = []
-        self.opened = 0
-        self.dropped = 0
-
-    def take(self) -> ScriptedConnection | None:
-        return self._give(self.idle.pop(0)) if self.idle else None
-
-    async def connect(self) -> ScriptedConnection:
-        self.opened += 1
-        script = self.connects.pop(0)
-        await (asyncio.Event().wait() if script is None else asyncio.sleep(0))
-        if isinstance(script, Exception):
-            raise script
-        assert script is not None
-        return self._give(script)
-
-    def drop_idle(self) -> None:
-        self.dropped += 1
-
-    def _give(self, script: Script) -> ScriptedConnection:
-        self.connections.append(ScriptedConnection(script))
-        return self.connections[-1]
-
-
-class Stage:
-    """A gateway over workers `a`, `b`, `c`; its policy takes the first candidate by name."""
-
-    def __init__(self) -> None:
-        self.fleet = fleet_of("a", "b", "c")
-        self.pools = {worker.id[0]: ScriptedPool(worker) for worker in self.fleet}
-        for worker in self.fleet:
-            worker.pool = self.pools[worker.id[0]]  # type: ignore[assignment]
-        self.memory = MemoryIndex(capacity_tokens=1e9, max_blocks=10**9)
-        self.index = PredictedIndex(self.memory, default_kv_tokens=10**9)
-        self.metrics, self.homes, rates = Metrics(), ResponseHomes(), Rates()
-        self.identities, self.log = TextIdentity(), io.BytesIO()
-        learner = Learner(self.index, self.identities, rates, self.metrics)
-        self.reporter = Reporter(
-            self.fleet, learner, self.homes, self.metrics, RequestLog(self.log, json=True)
-        )
-        self.chooser = Chooser("first", self.first, self.index, rates, self.metrics.lookup)
-        self.gateway = Gateway(
-            self.fleet, self.identities, self.index, self.chooser, self.homes, self.reporter
-        )
-        self.clients: list[FakeDownstream] = []
-
-    @staticmethod
-    def first(question: Question) -> Choice:
-        return Choice(min(question.candidates, key=lambda worker: worker.id), "first")
-
-    def begin(
-        self, body: dict[str, Any] | None = None, client: FakeDownstream | None = None, **rest: Any
-    ) -> tuple[Journey, FakeDownstream]:
-        client = client or FakeDownstream()
-        self.clients.append(client)
-        asked = incoming(ASKED if body is None else body, **rest)
-        return self.gateway.begin(asked, b"r1", client), client
-
-    async def serve(self, *args: Any, **rest: Any) -> FakeDownstream:
-        """Begin and wait until nothing moves any more."""
-        _, client = self.begin(*args, **rest)
-        await quiet()
-        return client
-
-    def sent(self) -> str:
-        """Which workers were sent something, in order of their names."""
-        return "".join(
-            name
-            for name, pool in sorted(self.pools.items())
-            for connection in pool.connections
-            if connection.sent
-        )
-
-    def line(self) -> dict[str, Any]:
-        """The one log line there is."""
-        self.reporter.settle()
-        self.reporter._log.flush()
-        (line,) = self.log.getvalue().splitlines()
-        found: dict[str, Any] = json.loads(line)
-        return found
-
-
-async def quiet() -> None:
-    for _ in range(20):
-        await asyncio.sleep(0)
+from tests.unit.stage import (
+    ASKED,
+    JSON,
+    LOST,
+    REFUSED,
+    STALE,
+    STREAM,
+    UNREACHABLE,
+    USAGE,
+    Script,
+    Stage,
+    answered,
+    broken_off,
+    nothing,
+    quiet,
+)
+from tests.unit.support import FakeDownstream, incoming, request
 
 
 @pytest.fixture
@@ -187,12 +34,7 @@ async def stage() -> AsyncIterator[Stage]:
     stage = Stage()
     yield stage
     await quiet()
-    for worker in stage.fleet:
-        assert worker.load.inflight == 0, "every way out releases the lease"
-        assert not list(worker.load)
-    for client in stage.clients:
-        assert client.source is None, "nobody slows down a connection that serves others"
-    assert not stage.gateway._connecting
+    stage.check()
 
 
 class TestSending:
@@ -259,7 +101,9 @@ class TestSending:
     async def test_the_next_request_counts_on_what_was_sent(self, stage: Stage) -> None:
         stage.pools["a"].idle = [nothing]
         journey, _ = stage.begin()
-        assert stage.index.lookup(journey.identity) == {"a:8000": len(journey.identity.keys)}
+        assert stage.index.lookup(journey.question.identity) == {
+            "a:8000": len(journey.question.identity.keys)
+        }
         stage.gateway.cancel(journey)
 
 
@@ -341,6 +185,21 @@ class TestRetries:
         assert [start[1] for start in starts] == [429]
         line = stage.line()
         assert (line["status"], line["outcome"], line["worker"]) == (429, "client_error", "c:8000")
+
+    async def test_a_refusal_when_nobody_else_is_left_by_then(self, stage: Stage) -> None:
+        """It was kept from the client because there were others; they are gone now."""
+
+        def refuses_later(handler: ResponseHandler) -> None:
+            stage.fleet.set_workers(["http://a:8000"])
+            REFUSED(handler)
+
+        stage.pools["a"].idle = [refuses_later]
+        client = await stage.serve()
+        assert client.names[-1] == "fail"
+        assert not client.started
+        assert client.error is not None
+        assert (client.error.status, client.error.code) == (503, "no_worker_available")
+        assert stage.sent() == "a"
 
     async def test_an_unreachable_worker_is_taken_down_and_another_asked(
         self, stage: Stage

@@ -2,9 +2,11 @@
 
 import asyncio
 
+from router.errors import SHUTTING_DOWN, RouterError
 from router.fleet.lease import Lease
 from router.fleet.load import PendingPrefill
 from router.journey import Journey
+from router.routing.policy import Decision
 from tests.unit.support import FakeConnection, FakeDownstream, incoming, workers_of
 
 
@@ -25,7 +27,7 @@ def test_an_attempt_is_given_back() -> None:
     on_its_way, connection = journey(), FakeConnection()
     (worker,) = workers_of("a")
     on_its_way.attempts = 1
-    on_its_way.lease = Lease(worker, PendingPrefill(1.0, 10, streams=True))
+    on_its_way.lease = Lease(worker, PendingPrefill(1.0, 10, streams=True), 0.0)
     on_its_way.connection = connection  # type: ignore[assignment]
     on_its_way.release()
     on_its_way.release()
@@ -51,3 +53,58 @@ def test_the_end_parts_the_client_from_what_fed_it() -> None:
     on_its_way.end()
     assert isinstance(on_its_way.client, FakeDownstream)
     assert on_its_way.client.source is None
+
+
+class Watch:
+    """A queue and a pilot that note what they are told."""
+
+    def __init__(self) -> None:
+        self.withdrawn: list[Journey] = []
+        self.proceeded: list[Decision] = []
+        self.given_up: list[RouterError] = []
+
+    def withdraw(self, waiter: Journey) -> None:
+        self.withdrawn.append(waiter)
+
+    def proceed(self, journey: Journey, decision: Decision) -> None:
+        assert journey.queue is None
+        self.proceeded.append(decision)
+
+    def give_up(self, journey: Journey, error: RouterError) -> None:
+        assert journey.queue is None
+        self.given_up.append(error)
+
+
+DECISION = Decision(workers_of("a")[0], "p", "why", 0, 0.0, 10.0, 1.0, 0.1, 0.0, 0.1)
+
+
+class TestWaiting:
+    def test_its_turn_comes(self) -> None:
+        waiting, watch = journey(), Watch()
+        waiting.wait(watch, watch)
+        assert waiting.queued_s == 0.0
+        waiting.go(DECISION)
+        assert watch.proceeded == [DECISION]
+        first = waiting.queued_s
+        assert first > 0.0
+        waiting.release()
+        assert watch.withdrawn == []
+        waiting.wait(watch, watch)
+        waiting.go(DECISION)
+        assert waiting.queued_s > first, "the time of every wait counts"
+
+    def test_it_is_turned_away(self) -> None:
+        waiting, watch = journey(), Watch()
+        waiting.wait(watch, watch)
+        waiting.turn_away(SHUTTING_DOWN)
+        assert watch.given_up == [SHUTTING_DOWN]
+        assert waiting.queued_s > 0.0
+
+    def test_its_end_gives_up_its_place(self) -> None:
+        waiting, watch = journey(), Watch()
+        waiting.wait(watch, watch)
+        waiting.end()
+        waiting.end()
+        assert watch.withdrawn == [waiting]
+        assert waiting.queued_s > 0.0
+        assert waiting.queue is None

@@ -17,15 +17,14 @@ from router.index.predicted import PredictedIndex
 from router.journey import Journey
 from router.prompt.identity import TextIdentity
 from router.prompt.request import Request
-from router.prompt.session import SessionKeys
 from router.proxy.relay import Relay
 from router.proxy.retry import REFUSALS
 from router.report import Reporter
 from router.routing.affinity import ResponseHomes
 from router.routing.chooser import Chooser
-from router.routing.cost import Rates
+from router.routing.cost import CostModel, Rates
 from router.routing.learn import Learner
-from router.routing.policies import POLICIES, Tools
+from router.routing.policy import Choice, Question
 from router.telemetry.logs import RequestLog
 from router.telemetry.metrics import TOKEN_BUCKETS_S, Histogram, Metrics
 from tests.unit.support import FakeDownstream, chat, fleet_of, incoming
@@ -69,10 +68,10 @@ class Desk:
         self.index = PredictedIndex(self.memory, default_kv_tokens=10**9)
         self.identities, self.sink = TextIdentity(), io.BytesIO()
         self.log = RequestLog(self.sink, json=True)
-        learner = Learner(self.index, self.identities, self.rates, self.metrics)
+        self.cost = CostModel(self.rates)
+        learner = Learner(self.index, self.identities, self.cost, self.metrics)
         self.reporter = Reporter(self.fleet, learner, self.homes, self.metrics, self.log)
-        policy = POLICIES["prefix"](Tools(self.rates, SessionKeys(), seed=1))
-        self.chooser = Chooser("prefix", policy, self.index, self.rates, self.metrics.lookup)
+        self.chooser = Chooser(self.index, self.cost, self.metrics.lookup)
 
     def journey(self, body: dict[str, Any] | None = None, path: str = "/v1/completions") -> Journey:
         asked = incoming(body or chat("word " * 100), path=path)
@@ -84,16 +83,22 @@ class Desk:
     def routed(self, answer: Answer | None, **rest: Any) -> Journey:
         """A journey whose worker did `answer` (None: nothing yet)."""
         journey = self.journey(**rest)
-        journey.identity = self.identities.identify(journey.request)
-        journey.overlaps = self.chooser.look_up(journey.identity)
-        journey.decision = self.chooser.choose(
-            journey.request, journey.identity, list(self.fleet), journey.overlaps
+        identity = self.identities.identify(journey.request)
+        overlaps = self.chooser.look_up(identity)
+        journey.question = Question(journey.request, identity, list(self.fleet), overlaps, 0.0)
+        journey.decision = self.chooser.expect(
+            "prefix", Choice(self.worker, "least_wait"), journey.question
         )
         journey.attempts = 1
-        journey.lease = Lease(self.worker, PendingPrefill(0.1, 10, streams=True))
+        journey.lease = Lease(self.worker, PendingPrefill(0.1, 10, streams=True), 0.0)
         journey.sent_at = journey.arrived_at
         journey.relay = Relay(
-            FakeDownstream(), [], REFUSALS, Histogram(TOKEN_BUCKETS_S), lambda at: None, print
+            FakeDownstream(),
+            [],
+            REFUSALS,
+            Histogram(TOKEN_BUCKETS_S),
+            lambda at: self.reporter.first_token(journey),
+            print,
         )
         if answer is not None:
             answer(journey.relay)
@@ -166,7 +171,7 @@ def test_the_line_of_a_stream(desk: Desk) -> None:
         "endpoint": "completions",
         "worker": "a:8000",
         "policy": "prefix",
-        "reason": "only_candidate",
+        "reason": "least_wait",
         "status": 200,
         "outcome": "ok",
         "error": None,
@@ -174,6 +179,7 @@ def test_the_line_of_a_stream(desk: Desk) -> None:
         "completion_tokens": 3,
         "predicted_cached_tokens": 0,
         "cached_tokens": 16,
+        "queue_ms": 0.0,
         "attempts": 1,
     }
 
@@ -239,10 +245,87 @@ def test_retries_are_counted_by_reason(desk: Desk) -> None:
     assert desk.metrics.retries == {"refused": 2}
 
 
+class TestWaiting:
+    def test_who_waited_is_observed_and_logged(self, desk: Desk) -> None:
+        journey = desk.routed(plain())
+        journey.queued_s = 0.25
+        assert desk.concluded(journey)["queue_ms"] == 250.0
+        assert desk.metrics.route("m", "completions").queue_wait.total == 0.25
+
+    def test_who_did_not_is_not(self, desk: Desk) -> None:
+        assert desk.concluded(desk.routed(plain()))["queue_ms"] == 0.0
+        assert sum(desk.metrics.route("m", "completions").queue_wait.counts) == 0
+
+    @pytest.mark.parametrize(
+        ("error", "rejected"),
+        [
+            (errors.queue_full(5, 1), {"queue_full": 1}),
+            (errors.waited_too_long(5, 1), {"queue_timeout": 1}),
+            (errors.SHUTTING_DOWN, {"router_shutting_down": 1}),
+            (errors.no_worker("none"), {"no_worker_available": 1}),
+            (errors.INTERNAL_ERROR, {}),
+            (errors.model_not_found("x", []), {}),
+            (LOST, {}),
+        ],
+    )
+    def test_who_is_turned_away_is_counted(
+        self, desk: Desk, error: RouterError, rejected: dict[str, int]
+    ) -> None:
+        journey = desk.journey()
+        journey.error = error
+        desk.concluded(journey)
+        assert desk.metrics.rejected == rejected
+
+
 class TestLearning:
+    def test_a_first_token_teaches_at_once(self, desk: Desk) -> None:
+        """An answer may take minutes to end; the next request is priced by then."""
+        desk.routed(stream(whole=False))
+        assert desk.rates.scales.keys() == {desk.worker.id}
+
+    def test_an_answer_of_which_nothing_can_be_seen_teaches_no_rate(self, desk: Desk) -> None:
+        def compressed(relay: Relay) -> None:
+            relay.on_response(200, [*STREAM, (b"content-encoding", b"gzip")], None)
+            relay.on_body(b"\x1f\x8b")
+            relay.on_complete([])
+
+        desk.concluded(desk.routed(compressed))
+        assert desk.rates.scales == {}
+
+    def test_a_stream_of_an_error_teaches_no_rate(self, desk: Desk) -> None:
+        def failing(relay: Relay) -> None:
+            relay.on_response(500, STREAM, None)
+            relay.on_body(b"data: {}\n\n")
+            relay.on_read()
+            relay.on_complete([])
+
+        desk.concluded(desk.routed(failing))
+        assert desk.rates.scales == {}
+
+    @pytest.mark.parametrize(
+        ("answer", "error", "tokens"),
+        [
+            (plain(), None, 3),
+            (plain(body=b'{"usage":{"prompt_tokens":5,"completion_tokens":900}}'), None, 900),
+            (stream(), None, 3),
+            (stream(whole=False), None, 3),
+            (stream(whole=False), LOST, None),
+            (plain(body=b"{}"), None, None),
+            (plain(500), None, None),
+        ],
+    )
+    def test_whole_answers_teach_how_long_answers_are(
+        self, desk: Desk, answer: Answer, error: RouterError | None, tokens: int | None
+    ) -> None:
+        """As they say themselves, else as many as there were events."""
+        before = desk.cost.mean_answer
+        desk.concluded(ended(desk, answer, error, left=False))
+        learned = before if tokens is None else before + 0.01 * (tokens - before)
+        assert desk.cost.mean_answer == pytest.approx(learned)
+
     def test_a_stream_teaches_all_there_is(self, desk: Desk) -> None:
         journey = desk.routed(stream())
-        identity = journey.identity
+        identity = journey.question.identity
         desk.index.sent(desk.worker.id, identity)
         request = journey.request
         desk.concluded(journey)
@@ -264,6 +347,23 @@ class TestLearning:
 
     def test_first_tokens_of_what_does_not_generate_teach_no_rate(self, desk: Desk) -> None:
         desk.concluded(desk.routed(stream(), path="/v1/audio/transcriptions"))
+        assert desk.rates.scales == {}
+
+    @pytest.mark.parametrize("path", ["/v1/completions", "/v1/embeddings"])
+    def test_an_answer_as_a_whole_that_is_quick_teaches_a_rate(self, desk: Desk, path: str) -> None:
+        desk.concluded(desk.routed(plain(), path=path))
+        assert desk.rates.scale(desk.worker.id) < 1.0
+
+    @pytest.mark.parametrize(
+        ("answer", "path"),
+        [
+            (plain(body=b"{}"), "/v1/completions"),
+            (plain(400), "/v1/completions"),
+            (plain(), "/tokenize"),
+        ],
+    )
+    def test_others_do_not(self, desk: Desk, answer: Answer, path: str) -> None:
+        desk.concluded(desk.routed(answer, path=path))
         assert desk.rates.scales == {}
 
     def test_a_stored_response_is_remembered(self, desk: Desk) -> None:

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from router.settings import ConfigurationError, Settings, load
+from router.config_file import ConfigurationError
+from router.routing.registry import POLICIES
+from router.settings import Settings, load
 
 Write = Callable[[str | bytes], Path]
 
@@ -104,6 +106,17 @@ class TestSources:
         }.items():
             monkeypatch.setenv(f"PREFIX_ROUTER_{name}", value)
         assert load(None, {}) == Settings()
+
+    @pytest.mark.parametrize("name", POLICIES)
+    def test_every_policy_can_be_set(self, write: Write, name: str) -> None:
+        assert load(write(f"policy: {name}\n"), {}).policy == name
+
+    @pytest.mark.parametrize(
+        ("text", "header"),
+        [("X-Team", "x-team"), ("null", None), ("''", None), ("x_tenant", "x_tenant")],
+    )
+    def test_the_tenant_s_header(self, write: Write, text: str, header: str | None) -> None:
+        assert load(write(f"tenant_header: {text}\n"), {}).tenant_header == header
 
     def test_settings_do_not_change(self) -> None:
         with pytest.raises(ValueError, match="frozen"):
@@ -246,6 +259,10 @@ class TestMistakes:
         (problem,) = problems(None, {name: value})
         assert problem.startswith(f"{flag}: ")
 
+    def test_an_unknown_policy(self, write: Write) -> None:
+        (problem,) = problems(write("policy: prefiks\n"))
+        assert problem == f"router.yaml:1: policy: no such policy; there are {', '.join(POLICIES)}"
+
     def test_what_goes_together(self, write: Write) -> None:
         pem = write("")
         assert problems(write(f"tls_cert_file: {pem}\n")) == [
@@ -268,6 +285,13 @@ class TestMistakes:
             "default_kv_tokens: 0",
             "index_max_blocks: 0",
             "shutdown_timeout_s: 0",
+            "room_tokens: 0",
+            "max_inflight: 0",
+            "queue_limit: -1",
+            "queue_timeout_s: 0",
+            "metrics_interval_s: 0",
+            "tenant_header: a b",
+            "policy: 5",
             "port: -1",
             "log_format: xml",
             "log_level: loud",
@@ -280,52 +304,16 @@ class TestMistakes:
         (problem,) = problems(write(setting + "\n"))
         assert problem.startswith("router.yaml:1: ")
 
-
-class TestFiles:
-    def test_a_file_that_is_not_there(self, tmp_path: Path) -> None:
-        (problem,) = problems(tmp_path / "none.yaml")
-        assert problem == "none.yaml: No such file or directory"
-
-    def test_a_folder(self, tmp_path: Path) -> None:
-        assert "directory" in problems(tmp_path)[0]
-
-    @pytest.mark.parametrize("text", ["- a\n", "text\n", "5\n"])
-    def test_a_file_that_holds_no_settings(self, write: Write, text: str) -> None:
-        (problem,) = problems(write(text))
-        assert problem == "router.yaml:1: the file must hold settings, `name: value` each"
-
-    @pytest.mark.parametrize(
-        "text",
-        [
-            "port: [\n",
-            "a: b: c\n",
-            "\tport: 1\n",
-            "a: 1\n---\nb: 2\n",
-            "port: \x01\n",
-            "host: !python/object:os.system x\n",
-            "? [a]\n: b\n",
-            "host: *nowhere\n",
-        ],
-    )
-    def test_a_file_that_is_not_valid_yaml(self, write: Write, text: str) -> None:
-        (problem,) = problems(write(text))
-        assert problem.startswith("router.yaml")
-        assert "not valid YAML" in problem
-
-    def test_a_file_that_is_not_text(self, write: Write) -> None:
-        (problem,) = problems(write(b"host: \xff\xfe\n"))
-        assert problem.startswith("router.yaml")
-
     @pytest.mark.parametrize("text", ["1: x\n", "on: x\n", "~: x\n"])
     def test_names_that_yaml_does_not_take_for_text(self, write: Write, text: str) -> None:
         (problem,) = problems(write(text))
         assert problem.startswith("router.yaml:1: ")
         assert "no such setting" in problem
 
-    def test_anchors(self, write: Write) -> None:
-        file = write("workers: &w [http://a:1]\nallow_paths: *w\n")
-        assert load(file, {}).allow_paths == ["http://a:1"]
-
     def test_an_anchor_inside_itself(self, write: Write) -> None:
         (problem,) = problems(write("workers: &w [*w]\n"))
         assert problem.startswith("router.yaml")
+
+    def test_a_file_that_is_not_there(self, tmp_path: Path) -> None:
+        (problem,) = problems(tmp_path / "none.yaml")
+        assert problem == "none.yaml: No such file or directory"

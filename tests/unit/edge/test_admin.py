@@ -1,12 +1,23 @@
 """The router's own paths stay its own, whatever is allowed."""
 
 import re
+from time import perf_counter
 from typing import Any
 
 import pytest
 
-from router.edge.admin import admin_app
+from router.edge.admin import WorkerView, admin_app
+from router.engines.base import Gauges
+from router.fleet.load import PendingPrefill
+from router.index.memory import MemoryIndex
+from router.index.predicted import PredictedIndex
 from router.prompt.endpoints import EndpointTable, canonical_path
+from router.routing.chooser import Chooser, Immediate
+from router.routing.cost import CostModel, Rates
+from router.routing.policies import Tools, at_random
+from router.routing.queue import LateBinding, QueueOptions
+from router.telemetry.metrics import LOOKUP_BUCKETS_S, Histogram
+from tests.unit.support import fleet_of
 
 PATTERNS = ["*", "/*", "/v1/*", "/[a-z]*", "/v1/models", "/v1/models/*", "/health"]
 
@@ -34,3 +45,70 @@ def test_what_only_looks_like_them_can_be_allowed(path: str) -> None:
     endpoint = EndpointTable(["*"]).resolve(path.encode())
     assert endpoint is not None
     assert endpoint.name == "other"
+
+
+class Bench:
+    """A fleet and what describes its first worker."""
+
+    def __init__(self, *, waits: bool = True) -> None:
+        self.fleet = fleet_of("a", "b", "c")
+        self.worker = next(iter(self.fleet))
+        memory = MemoryIndex(capacity_tokens=1e9, max_blocks=10**9)
+        index, self.cost = PredictedIndex(memory, default_kv_tokens=10**9), CostModel(Rates())
+        chooser = Chooser(index, self.cost, Histogram(LOOKUP_BUCKETS_S))
+        admission: Any = Immediate("random", at_random(Tools(self.cost, str)), chooser)
+        if waits:
+            options = QueueOptions(room_tokens=5000)
+            admission = LateBinding(chooser, self.fleet.candidates, options)
+        self._view = WorkerView(index, self.cost.rates, admission)
+
+    @property
+    def seen(self) -> dict[str, Any]:
+        return self._view(self.worker)
+
+
+class TestWorkers:
+    def test_an_idle_worker(self) -> None:
+        assert Bench().seen == {
+            "id": "a:8000",
+            "url": "http://a:8000",
+            "up": True,
+            "error": None,
+            "models": ["m"],
+            "kv_cache_tokens": None,
+            "kv_cache_usage": None,
+            "requests_running": None,
+            "requests_waiting": None,
+            "inflight": 0,
+            "pending_prefill_tokens": 0,
+            "pending_seconds": 0.0,
+            "speed": 1.0,
+            "room": True,
+            "index_blocks": 0,
+        }
+
+    def test_its_work(self) -> None:
+        bench = Bench()
+        bench.worker.load.enter(PendingPrefill(100.0, 6000.4, streams=True), perf_counter())
+        seen = bench.seen
+        assert (seen["inflight"], seen["pending_prefill_tokens"]) == (1, 6000)
+        assert seen["pending_seconds"] == pytest.approx(100, rel=0.01)
+        assert seen["room"] is False
+
+    def test_what_it_says_itself(self) -> None:
+        bench = Bench()
+        load = bench.worker.load
+        load.report(Gauges(3, 0, 0.97), load.counts(), perf_counter())
+        seen = bench.seen
+        assert (seen["requests_running"], seen["requests_waiting"]) == (3, 0)
+        assert (seen["kv_cache_usage"], seen["room"]) == (0.97, False)
+
+    def test_its_speed_is_of_the_fleet_s_median(self) -> None:
+        bench = Bench()
+        for worker, seconds in zip(bench.fleet, (0.2, 0.1, 0.1), strict=True):
+            for _ in range(500):
+                bench.cost.rates.learn(worker.id, 0.1, seconds)
+        assert bench.seen["speed"] == pytest.approx(0.5, rel=0.05)
+
+    def test_where_nobody_waits_there_is_no_room_to_speak_of(self) -> None:
+        assert Bench(waits=False).seen["room"] is None

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.engines import vllm
-from router.engines.base import WorkerReport
-from router.engines.vllm import VllmEngine, cache_size_in, models_in, started_at_in
+from router.engines.base import Gauges, WorkerReport
+from router.engines.vllm import VllmEngine, cache_size_in, gauges_in, models_in, started_at_in
 from router.errors import RouterError
 from router.upstream.fetch import Answer
 from router.upstream.pool import Address, Pool
@@ -176,3 +176,58 @@ def test_noise_tells_nothing(noise: bytes) -> None:
 )
 def test_when_the_process_began(metrics: bytes, started: float | None) -> None:
     assert started_at_in(metrics) == started
+
+
+def page(*ranks: tuple[float, float, float]) -> bytes:
+    """Running, waiting and KV usage of each data-parallel rank, as vLLM writes them."""
+    names = ("num_requests_running", "num_requests_waiting", "kv_cache_usage_perc")
+    lines = []
+    for place, name in enumerate(names):
+        lines += [f"# HELP vllm:{name} Something.", f"# TYPE vllm:{name} gauge"]
+        lines += [
+            f'vllm:{name}{{engine="{number}",model_name="org/m"}} {rank[place]}'
+            for number, rank in enumerate(ranks)
+        ]
+    lines.insert(5, 'vllm:num_requests_waiting_by_reason{engine="0",reason="capacity"} 99.0')
+    return "\n".join(lines).encode() + b"\n"
+
+
+@pytest.mark.parametrize(
+    ("metrics", "gauges"),
+    [
+        (page((3.0, 2.0, 0.25)), Gauges(3, 2, 0.25)),
+        (page((3.0, 2.0, 0.25), (5.0, 0.0, 0.75)), Gauges(8, 2, 0.5)),
+        (page((0.0, 0.0, 0.0)), Gauges(0, 0, 0.0)),
+        (page((1e3, 2e1, 1.0)), Gauges(1000, 20, 1.0)),
+        (page((3.0, 2.0, float("nan"))), Gauges(3, 2, None)),
+        (page((3.0, float("inf"), 0.5)), None),
+        (page((3.0, 2.0, 0.25)).partition(b"# HELP vllm:kv")[0], Gauges(3, 2, None)),
+        (page((3.0, 2.0, 0.25)).partition(b"# HELP vllm:num_requests_waiting ")[0], None),
+        (METRICS, None),
+        (b"", None),
+        (b"vllm:num_requests_running{} x\nvllm:num_requests_waiting{} 1\n", None),
+        (b"vllm:num_requests_running{} 1\nvllm:num_requests_waiting{} 1", Gauges(1, 1, None)),
+        (b'vllm:num_requests_running{a="} 7"} 1\nvllm:num_requests_waiting{} 1', Gauges(1, 1)),
+    ],
+)
+def test_what_a_worker_has_to_do(metrics: bytes, gauges: Gauges | None) -> None:
+    assert gauges_in(metrics) == gauges
+
+
+@given(st.binary(max_size=50), st.binary(max_size=50))
+def test_noise_around_the_gauges_does_no_harm(before: bytes, after: bytes) -> None:
+    found = gauges_in(before + b"\n" + page((3.0, 2.0, 0.25)) + after)
+    assert found is not None
+    assert found.running >= 3
+
+
+@pytest.mark.parametrize("status", [404, 401, 500])
+async def test_a_worker_that_does_not_tell(monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    ask(monkeypatch, metrics=Answer(status, page((3.0, 2.0, 0.25))))
+    assert await VllmEngine().gauges(POOL) is None
+
+
+async def test_a_worker_that_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = ask(monkeypatch, metrics=Answer(200, page((3.0, 2.0, 0.25))))
+    assert await VllmEngine(api_key="k", timeout_s=2.0).gauges(POOL) == Gauges(3, 2, 0.25)
+    assert worker.asked == [("/metrics", "k", 2.0)]

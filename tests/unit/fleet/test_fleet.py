@@ -60,6 +60,20 @@ class TestWorkers:
         fleet.set_workers(URLS[:1])
         assert [worker.id for worker in left] == ["b:8000/base"]
 
+    def test_whatever_changes_who_can_serve_is_told(self) -> None:
+        fleet, seen = empty(), list[tuple[bool, ...]]()
+        fleet.on_change = lambda: seen.append(tuple(worker.up for worker in fleet))
+        fleet.set_workers(URLS[:1])
+        (worker,) = fleet
+        report = WorkerReport({"m": {}})
+        for _ in range(2):
+            fleet.set_report(worker, report)
+            fleet.mark_up(worker)
+        for _ in range(2):
+            fleet.mark_down(worker, "gone")
+        fleet.set_workers([])
+        assert seen == [(False,), (False,), (True,), (False,), ()]
+
     def test_they_are_in_the_order_given(self) -> None:
         fleet = empty()
         fleet.set_workers(f"http://{name}:1" for name in "qwertyuiop")

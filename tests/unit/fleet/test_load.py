@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router.engines.base import Gauges
 from router.fleet.load import Load, PendingPrefill
 
 
@@ -115,3 +116,134 @@ def test_it_is_never_below_nothing_and_ends_at_exactly_nothing(
         load.leave(each, now)
     assert (load.inflight, load.pending_seconds(now), load.pending_tokens(now)) == (0, 0.0, 0.0)
     assert list(load) == []
+
+
+class TestReports:
+    """What the worker's metrics say, of whoever's requests."""
+
+    @staticmethod
+    def report(load: Load, running: int, waiting: int, now: float = 0.0) -> None:
+        load.report(Gauges(running, waiting, 0.5), load.counts(), now)
+
+    def test_nothing_is_known_at_first(self) -> None:
+        load = Load()
+        assert (load.kv_usage, load.reported_running, load.reported_waiting) == (None, None, None)
+        assert load.foreign == 0
+
+    def test_what_it_says_is_kept_until_it_is_silent(self) -> None:
+        load = Load()
+        self.report(load, 3, 7)
+        assert (load.kv_usage, load.reported_running, load.reported_waiting) == (0.5, 3, 7)
+        assert load.foreign == 10
+        load.forget_report(1.0)
+        assert (load.kv_usage, load.reported_running, load.reported_waiting) == (None, None, None)
+        assert (load.foreign, load.pending_tokens(1.0), load.pending_seconds(1.0)) == (0, 0.0, 0.0)
+
+    def test_our_own_requests_are_not_foreign(self) -> None:
+        load, mine = Load(), [prefill() for _ in range(4)]
+        for each in mine:
+            load.enter(each, 0.0)
+        load.prefilled(mine[0], 0.5)
+        self.report(load, 1, 3, 0.5)
+        assert (load.foreign, load.pending_tokens(0.5)) == (0, 300.0)
+
+    def test_neither_are_those_that_came_or_went_while_it_was_asked(self) -> None:
+        load, going, coming = Load(), prefill(), prefill()
+        load.enter(going, 0.0)
+        before = load.counts()
+        load.leave(going, 0.1)
+        load.report(Gauges(0, 1), before, 0.2)
+        assert (load.foreign, load.pending_tokens(0.2)) == (0, 0.0)
+        before = load.counts()
+        load.enter(coming, 0.3)
+        load.report(Gauges(0, 1), before, 0.4)
+        assert (load.foreign, load.pending_tokens(0.4)) == (0, 100.0)
+
+    def test_what_waits_for_others_is_work_that_runs_down(self) -> None:
+        load = Load()
+        self.report(load, 10, 8)
+        seconds = load.pending_seconds(0.0)
+        assert load.foreign == 18
+        assert (load.pending_tokens(0.0), seconds) == (8 * 1000.0, pytest.approx(8 * 0.03))
+        assert load.pending_seconds(seconds / 2) == pytest.approx(seconds / 2)
+        assert load.pending_tokens(seconds * 1.1) == 0.0
+        assert load.inflight == 0
+
+    def test_it_is_taken_to_be_like_ours(self) -> None:
+        load = Load()
+        for _ in range(300):
+            mine = prefill(2.0, 5000.0)
+            load.enter(mine, 0.0)
+            load.leave(mine, 0.0)
+        self.report(load, 0, 3)
+        assert load.pending_tokens(0.0) == pytest.approx(15_000, rel=0.01)
+        assert load.pending_seconds(0.0) == pytest.approx(6.0, rel=0.01)
+
+    def test_requests_without_a_prefill_are_not_like_any(self) -> None:
+        load, nothing = Load(), prefill(0.0, 0.0, streams=False)
+        for _ in range(300):
+            load.enter(nothing, 0.0)
+            load.leave(nothing, 0.0)
+        self.report(load, 0, 1)
+        assert load.pending_tokens(0.0) == 1000.0
+
+    def test_a_new_report_replaces_the_last(self) -> None:
+        load = Load()
+        for waiting in (8, 2, 0):
+            self.report(load, 0, waiting, 0.001)
+            assert load.pending_tokens(0.001) == waiting * 1000.0
+        assert not load.pending
+
+    def test_it_comes_after_what_we_sent_before(self) -> None:
+        load, mine = Load(), prefill(1.0, 100)
+        load.enter(mine, 0.0)
+        self.report(load, 0, 3, 0.0)
+        assert load.pending_seconds(0.0) == pytest.approx(1.0 + 2 * load._typical_seconds)
+        load.prefilled(mine, 0.5)
+        assert load.pending_seconds(0.5) == pytest.approx(2 * load._typical_seconds)
+
+    def test_an_answer_that_takes_longer_than_predicted_waits_on(self) -> None:
+        """It does not stream, so it was taken to be prefilled; the worker says that it still waits."""
+        load, mine = Load(), prefill(1.0, 1000.0, streams=False)
+        load.enter(mine, 0.0)
+        assert load.pending_tokens(2.0) == 0.0
+        self.report(load, 0, 1, 2.0)
+        assert (load.foreign, load.pending_tokens(2.0)) == (0, 1000.0)
+        load.leave(mine, 2.5)
+        self.report(load, 0, 1, 2.5)
+        assert load.foreign == 1
+
+    def test_a_stream_s_first_token_is_believed(self) -> None:
+        """The worker's figures are a little old: what waited when they were made need not wait now."""
+        load, mine = Load(), prefill(1.0, 1000.0)
+        load.enter(mine, 0.0)
+        load.prefilled(mine, 1.0)
+        self.report(load, 0, 1, 1.0)
+        assert (load.foreign, load.pending_tokens(1.0)) == (0, 0.0)
+
+    @given(STEPS, st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=9))
+    def test_reports_leave_nothing_behind(
+        self,
+        steps: list[tuple[str, int, float, bool]],
+        reports: list[tuple[int, int]],
+    ) -> None:
+        load, running, now = Load(), list[PendingPrefill](), 0.0
+        for place, (kind, which, value, streams) in enumerate(steps):
+            now += value / 3
+            if kind == "enter":
+                running.append(prefill(value, value * 1000 / 7, streams=streams))
+                load.enter(running[-1], now)
+            elif running and kind == "token":
+                load.prefilled(running[which % len(running)], now)
+            elif running:
+                load.leave(running.pop(which % len(running)), now)
+            if place < len(reports):
+                self.report(load, *reports[place], now)
+            assert load.pending_seconds(now) >= 0.0
+            assert load.pending_tokens(now) >= 0.0
+            assert 0 <= load.counts().pending <= load.inflight == len(running)
+        for each in running:
+            load.leave(each, now)
+        load.forget_report(now)
+        assert (load.inflight, load.pending_seconds(now), load.pending_tokens(now)) == (0, 0.0, 0.0)
+        assert (load._assumed, list(load)) == (0, [])

@@ -40,6 +40,15 @@ def test_what_generates_is_told_apart_from_what_pools() -> None:
     assert not generating & {"/v1/embeddings", "/score", "/tokenize", "/version"}
 
 
+def test_what_works_is_told_apart_from_what_is_answered_beside() -> None:
+    working = {path for path, endpoint in PATHS.items() if endpoint.works}
+    assert {"/v1/completions", "/v1/embeddings", "/score", "/v1/audio/speech"} < working
+    assert not working & {"/tokenize", "/version", "/v1/messages/count_tokens"}
+    other = EndpointTable(["/v9/*"]).resolve(b"/v9/x")
+    assert other is not None
+    assert not other.works
+
+
 @pytest.mark.parametrize(
     "path",
     [

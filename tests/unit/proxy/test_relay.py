@@ -176,7 +176,7 @@ def test_an_answer_that_does_not_stream_has_no_token_times() -> None:
     play.relay.on_body(b'{"data: ": 1}')
     play.relay.on_read()
     play.relay.on_complete([])
-    assert play.first == []
+    assert (play.relay.first_token_at, play.relay.tokens, play.gaps) == (0.0, 0, 0)
 
 
 def test_the_announcement_of_a_response_is_no_token() -> None:
@@ -263,3 +263,27 @@ def test_what_the_worker_sends_is_what_the_client_gets(
     assert told[0][3] == (len(body) if framing == "length" else None)
     assert told[-1] == ("finish", [])
     assert all(count >= 0 for count in play.itl.counts)
+
+
+@pytest.mark.parametrize(
+    ("headers", "length", "told"),
+    [
+        ([*STREAM, (b"content-encoding", b"gzip")], None, 1),
+        ([(b"content-type", b"audio/wav")], None, 1),
+        (JSON, None, 1),
+        (JSON, 4, 0),
+        (STREAM, None, 0),
+    ],
+)
+def test_an_answer_of_which_nothing_can_be_seen_tells_its_beginning(
+    headers: Headers, length: int | None, told: int
+) -> None:
+    """Or its worker would be taken to prefill for as long as it lasts."""
+    play = Play()
+    play.relay.on_response(200, headers, length)
+    assert play.first == []
+    for _ in range(2):
+        play.relay.on_body(b"xy")
+        play.relay.on_read()
+    assert len(play.first) == told
+    assert (play.relay.first_token_at, play.relay.tokens) == (0.0, 0)

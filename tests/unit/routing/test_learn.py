@@ -1,5 +1,7 @@
 """Each thing that an answer teaches reaches the part that learns it."""
 
+from time import perf_counter
+
 import msgspec
 import pytest
 
@@ -7,7 +9,8 @@ from router.index.memory import MemoryIndex
 from router.index.predicted import PredictedIndex
 from router.prompt.identity import TextIdentity
 from router.prompt.token_rates import TOKENS_PER_BYTE
-from router.routing.cost import Rates
+from router.routing import learn
+from router.routing.cost import CostModel, Rates
 from router.routing.learn import Learner
 from router.routing.policy import Decision
 from router.telemetry.metrics import Metrics
@@ -30,6 +33,9 @@ DECISION = Decision(
 )
 
 
+TIMES = ("prefill_s", "waiting_s", "ttft_s")
+
+
 class Bench:
     """A learner and what it feeds."""
 
@@ -37,7 +43,8 @@ class Bench:
         self.memory = MemoryIndex(capacity_tokens=1e9, max_blocks=10**9)
         self.index = PredictedIndex(self.memory, default_kv_tokens=10**9)
         self.identities, self.rates, self.metrics = TextIdentity(), Rates(), Metrics()
-        self.learner = Learner(self.index, self.identities, self.rates, self.metrics)
+        self.cost = CostModel(self.rates)
+        self.learner = Learner(self.index, self.identities, self.cost, self.metrics)
 
 
 @pytest.fixture
@@ -94,3 +101,43 @@ def test_an_answer_takes_room_and_is_remembered(bench: Bench) -> None:
     bench.learner.answered(WORKER.id, IDENTITY, 2500, 64)
     assert bench.memory.used_tokens(WORKER.id) == before + 64
     assert bench.index.cached_tokens(WORKER.id, IDENTITY, len(IDENTITY.keys)) == 2499
+
+
+def test_answers_teach_how_long_answers_are(bench: Bench) -> None:
+    for _ in range(1000):
+        bench.learner.answer(700)
+    assert bench.cost.mean_answer == pytest.approx(700, rel=0.01)
+
+
+class TestUnstreamed:
+    """Answers that come as a whole show how fast a worker is at least."""
+
+    def test_one_that_is_there_sooner_than_predicted(self, bench: Bench) -> None:
+        """Step by step, as each prediction comes nearer to what is."""
+        scale = bench.rates.scale(WORKER.id)
+        for _ in range(500):
+            now = msgspec.structs.replace(
+                DECISION, scale=scale, **{name: getattr(DECISION, name) * scale for name in TIMES}
+            )
+            bench.learner.unstreamed(now, 10, 0.25 * (1.0 + 10 * 0.5))
+            scale = bench.rates.scale(WORKER.id)
+        assert scale == pytest.approx(0.25, rel=0.05)
+
+    @pytest.mark.parametrize("seconds", [6.0, 100.0])
+    def test_one_that_is_not_shows_nothing(self, bench: Bench, seconds: float) -> None:
+        bench.learner.unstreamed(DECISION, 10, seconds)
+        assert bench.rates.scales == {}
+
+    def test_streams_show_more(self, bench: Bench) -> None:
+        bench.learner.first_token(DECISION, DECISION.ttft_s)
+        before = dict(bench.rates._observed)
+        bench.learner.unstreamed(DECISION, 10, 0.1)
+        assert bench.rates._observed == before
+
+    def test_until_there_are_none(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+        bench.learner.first_token(DECISION, DECISION.ttft_s)
+        later = perf_counter() + 61
+        monkeypatch.setattr(learn, "perf_counter", lambda: later)
+        before = dict(bench.rates._observed)
+        bench.learner.unstreamed(DECISION, 10, 0.1)
+        assert bench.rates._observed != before

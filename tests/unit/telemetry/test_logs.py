@@ -46,6 +46,7 @@ def line(**fields: Any) -> RequestLine:
         "completion_tokens": 5,
         "predicted_cached_tokens": 48,
         "cached_tokens": 32,
+        "queue_ms": 0.0,
         "ttft_ms": 12.3456,
         "duration_ms": 45.6,
         "attempts": 1,
@@ -65,6 +66,7 @@ UNROUTED = {
     "completion_tokens": None,
     "predicted_cached_tokens": None,
     "cached_tokens": None,
+    "queue_ms": 0.0,
     "ttft_ms": None,
     "attempts": 0,
 }
@@ -356,6 +358,9 @@ class TestText:
             "07:00:00.123 200 ok        completions model=m worker=gpu-1:8000 (cached) prompt=50 "
             "cached=48/32 ttft=12 ms took=46 ms id=r1\n"
         )
+
+    def test_waiting_is_told_where_there_was_some(self) -> None:
+        assert b"cached=48/32 queued=1500 ms ttft" in as_text(line(queue_ms=1499.6))
 
     def test_what_is_not_known_is_a_dash(self) -> None:
         text = as_text(line(**UNROUTED)).decode()

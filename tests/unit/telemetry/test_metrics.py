@@ -65,6 +65,7 @@ class TestHistogram:
 
 def test_nothing_observed_is_a_valid_scrape() -> None:
     assert scraped(Metrics())["router_index_lookup_seconds_count", ()] == 0.0
+    assert scraped(Metrics())["router_queue_depth", ()] == 0.0
 
 
 def test_a_route_s_series() -> None:
@@ -75,6 +76,7 @@ def test_a_route_s_series() -> None:
     series.outcomes["cancelled"] += 1
     series.prompt_tokens += 50
     series.duration.observe(0.2)
+    series.queue_wait.observe(1.5)
     series.ttft.observe(0.02)
     series.itl.observe(0.02, 4)
     series.tpot.observe(0.02)
@@ -85,6 +87,7 @@ def test_a_route_s_series() -> None:
     assert found["router_prompt_tokens_total", labels] == 50
     for name, count in {
         "router_request_duration_seconds": 1,
+        "router_queue_wait_seconds": 1,
         "router_time_to_first_token_seconds": 1,
         "router_inter_token_latency_seconds": 4,
         "router_time_per_output_token_seconds": 1,
@@ -101,6 +104,8 @@ def test_the_router_s_own_series() -> None:
     metrics.cached_tokens["predicted", "all"] += 10
     metrics.retries["refused"] += 1
     metrics.degraded["index"] += 1
+    metrics.rejected["queue_full"] += 1
+    metrics.queue_depth = lambda: 7
     metrics.lookup.observe(2e-6)
     metrics.ttft_error.observe(-0.02)
     found = scraped(metrics)
@@ -108,6 +113,8 @@ def test_the_router_s_own_series() -> None:
     assert found["router_cached_tokens_total", kind] == 10
     assert found["router_retries_total", (("reason", "refused"),)] == 1
     assert found["router_degraded_total", (("reason", "index"),)] == 1
+    assert found["router_rejected_total", (("reason", "queue_full"),)] == 1
+    assert found["router_queue_depth", ()] == 7
     assert found["router_index_lookup_seconds_bucket", (("le", "2.5e-06"),)] == 1
     assert found["router_ttft_prediction_error_seconds_bucket", (("le", "-0.01"),)] == 1
 

@@ -1,0 +1,1 @@
+"""What routing gains: policies of our router by turns, before the same two real vLLM workers."""

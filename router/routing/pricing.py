@@ -1,0 +1,65 @@
+"""Prices one request on several workers at once, from terms that were worked out per worker."""
+
+from collections.abc import Mapping, Sequence
+
+from router.fleet.worker import Worker
+from router.ids import WorkerId
+from router.prompt.identity import Identity
+from router.routing.cost import CostModel
+
+
+class Prices:
+    """What any request costs on each of `workers` at `now`: `base + prefill * per_prefill + tokens * per_token`,
+    prefill seconds at scale 1, as parallel lists (this is the hottest loop of choosing).
+    """
+
+    __slots__ = ("_engine", "_places", "base", "per_prefill", "per_token", "scales", "workers")
+
+    def __init__(
+        self, workers: Sequence[Worker], places: Mapping[WorkerId, int], cost: CostModel, now: float
+    ) -> None:
+        self.workers = workers
+        self._places = places
+        self._engine = cost.engine
+        terms = [cost.terms(worker, now) for worker in workers]
+        self.base = [t[0] for t in terms]
+        self.per_prefill = [t[1] for t in terms]
+        self.per_token = [t[2] for t in terms]
+        self.scales = [t[3] for t in terms]
+
+    def update(self, place: int, cost: CostModel, now: float) -> None:
+        """The worker at `place` was sent something."""
+        terms = cost.terms(self.workers[place], now)
+        self.base[place], self.per_prefill[place], self.per_token[place], self.scales[place] = terms
+
+    def of(self, identity: Identity, overlaps: Mapping[WorkerId, int]) -> list[float]:
+        """The cost on each worker."""
+        tokens = identity.tokens
+        cold = self._engine.prefill_s(tokens, 0.0)
+        costs = [
+            base + cold * per_prefill + tokens * per_token
+            for base, per_prefill, per_token in zip(
+                self.base, self.per_prefill, self.per_token, strict=True
+            )
+        ]
+        for worker, blocks in overlaps.items():
+            place = self._places.get(worker)
+            if place is not None:
+                saved = cold - self._engine.prefill_s(tokens, identity.covered_tokens(blocks))
+                costs[place] -= saved * self.per_prefill[place]
+        return costs
+
+    def prefill_s(self, place: int, identity: Identity, overlaps: Mapping[WorkerId, int]) -> float:
+        """The prompt's own seconds on one worker."""
+        blocks = overlaps.get(self.workers[place].id, 0)
+        cached = identity.covered_tokens(blocks) if blocks else 0.0
+        return self._engine.prefill_s(identity.tokens, cached) * self.scales[place]
+
+    def least_prefill_s(self, identity: Identity, overlaps: Mapping[WorkerId, int]) -> float:
+        """The prompt's own seconds where it needs least, whoever waits there."""
+        least = self._engine.prefill_s(identity.tokens, 0.0) * min(self.scales)
+        for worker in overlaps:
+            place = self._places.get(worker)
+            if place is not None:
+                least = min(least, self.prefill_s(place, identity, overlaps))
+        return least

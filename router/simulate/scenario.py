@@ -1,0 +1,81 @@
+"""What one run is made of, and carrying it out."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from router.routing.queue import QueueOptions
+from router.simulate.brain import BrainOptions
+from router.simulate.hardware import Hardware
+from router.simulate.records import Result
+from router.simulate.run import LARGEST, Run
+from router.simulate.run_options import Outage, RunOptions
+from router.simulate.workload import Workload
+
+KNOWLEDGE = ("both", "events", "predictions", "none")
+METRICS_S = 0.05
+_NO_LIMIT = 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """Everything that a run depends on beside the workload, the policy and the speed.
+
+    `knowledge` and `metrics_s` are those of `BrainOptions` and `RunOptions`; `slow` has the speeds of workers that
+    are not as fast as the hardware says, by number from 0.
+    """
+
+    hardware: Hardware
+    workers: int
+    seed: int = 1
+    knowledge: str = "both"
+    metrics_s: float = METRICS_S
+    slow: Mapping[int, float] = field(default_factory=dict)
+    outages: tuple[Outage, ...] = ()
+
+    def even(self) -> "Scenario":
+        """The same fleet with nothing wrong, and a router that knows all."""
+        return replace(self, knowledge="both", metrics_s=METRICS_S, slow={}, outages=())
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One run: `policy` at `speed` times the workload's own speed. `load` is what that is called, None: nothing.
+
+    `patience_s` is that of `RunOptions`.
+    """
+
+    scenario: Scenario
+    policy: str
+    speed: float
+    load: float | None = None
+    patience_s: float = math.inf
+
+
+def carry_out(workload: Workload, task: Task) -> Result:
+    """Simulate. In the router nobody is turned away, and a worker is sent a step's prefill at a time."""
+    scenario, hardware = task.scenario, task.scenario.hardware
+    options = RunOptions(
+        hardware,
+        scenario.workers,
+        speed=task.speed,
+        load=task.load or 0.0,
+        metrics_s=scenario.metrics_s,
+        speeds=dict(scenario.slow),
+        outages=scenario.outages,
+        patience_s=task.patience_s,
+    )
+    queue = QueueOptions(
+        room_tokens=hardware.budget,
+        max_inflight=hardware.max_seqs,
+        limit=_NO_LIMIT,
+        timeout_s=math.inf,
+    )
+    brain = BrainOptions(task.policy, scenario.knowledge, queue=queue, seed=scenario.seed)
+    return Run(workload, options, brain).go()
+
+
+def too_large(workload: Workload, hardware: Hardware) -> int:
+    """How many calls do not fit the hardware: they are left out, and with them the rest of their sessions."""
+    limit = LARGEST * hardware.kv_tokens
+    return sum(call.prompt_tokens + call.output_tokens > limit for call in workload.calls())

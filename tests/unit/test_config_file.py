@@ -1,0 +1,96 @@
+"""Reading a YAML file of settings."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from router.config_file import ConfigurationError, read
+
+Write = Callable[[str | bytes], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write(text: str | bytes) -> Path:
+        file = tmp_path / "router.yaml"
+        file.write_bytes(text.encode() if isinstance(text, str) else text)
+        return file
+
+    return write
+
+
+def problem(file: Path) -> str:
+    """The one thing that is wrong with a file, without its folder."""
+    with pytest.raises(ConfigurationError) as caught:
+        read(file)
+    (found,) = caught.value.problems
+    return found.removeprefix(f"{file.parent}/")
+
+
+def test_values_and_their_lines(write: Write) -> None:
+    values, lines = read(write("# comment\nport: 1\nworkers:\n  - http://a:1\n  - b\n"))
+    assert values == {"port": 1, "workers": ["http://a:1", "b"]}
+    assert lines == {"port": 2, "workers": 3, "workers.0": 4, "workers.1": 5}
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "---\n", "{}\n", "null\n"])
+def test_an_empty_file(write: Write, text: str) -> None:
+    assert read(write(text)) == ({}, {})
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    assert problem(tmp_path / "none.yaml") == "none.yaml: No such file or directory"
+
+
+def test_a_folder(tmp_path: Path) -> None:
+    assert "directory" in problem(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["- a\n", "text\n", "5\n"])
+def test_a_file_that_holds_no_settings(write: Write, text: str) -> None:
+    expected = "router.yaml:1: the file must hold settings, `name: value` each"
+    assert problem(write(text)) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "port: [\n",
+        "a: b: c\n",
+        "\tport: 1\n",
+        "a: 1\n---\nb: 2\n",
+        "port: \x01\n",
+        "host: !python/object:os.system x\n",
+        "? [a]\n: b\n",
+        "host: *nowhere\n",
+    ],
+)
+def test_a_file_that_is_not_valid_yaml(write: Write, text: str) -> None:
+    found = problem(write(text))
+    assert found.startswith("router.yaml")
+    assert "not valid YAML" in found
+
+
+def test_a_file_that_is_not_text(write: Write) -> None:
+    assert problem(write(b"host: \xff\xfe\n")).startswith("router.yaml: not valid YAML")
+
+
+@pytest.mark.parametrize(("text", "name"), [("1: x\n", "1"), ("on: x\n", "on"), ("~: x\n", "~")])
+def test_names_that_yaml_does_not_take_for_text(write: Write, text: str, name: str) -> None:
+    assert read(write(text)) == ({name: "x"}, {name: 1})
+
+
+def test_anchors(write: Write) -> None:
+    values, _ = read(write("workers: &w [http://a:1]\nallow_paths: *w\n"))
+    assert values["allow_paths"] == ["http://a:1"]
+
+
+def test_a_name_given_twice(write: Write) -> None:
+    file = write("port: 1\nhost: a\nport: 2\n'host': b\n")
+    with pytest.raises(ConfigurationError) as caught:
+        read(file)
+    assert caught.value.problems == [
+        f"{file}:3: port: given a second time",
+        f"{file}:4: host: given a second time",
+    ]

@@ -1,0 +1,88 @@
+"""What reaches what: the fleet's changes the index, the rates and the queue; their state the metrics."""
+
+import pytest
+
+from router.engines.base import WorkerReport
+from router.fleet.worker import Worker
+from router.index.memory import MemoryIndex
+from router.index.predicted import PredictedIndex
+from router.prompt.identity import TextIdentity
+from router.routing.chooser import Chooser
+from router.routing.cost import CostModel, Rates
+from router.routing.dispatch import Dispatch
+from router.routing.policy import Question
+from router.routing.queue import LateBinding, QueueOptions
+from router.telemetry.metrics import Metrics
+from router.wiring import tie
+from tests.unit.support import FakeWaiter, chat, fleet_of, request
+
+
+class Bench:
+    """All parts that are tied, over a worker that is down and one that is up."""
+
+    def __init__(self) -> None:
+        self.fleet = fleet_of("a", "b", up=False)
+        self.a, self.b = self.fleet
+        memory = MemoryIndex(capacity_tokens=1e9, max_blocks=10**9)
+        self.index = PredictedIndex(memory, default_kv_tokens=10**9)
+        self.cost, self.metrics = CostModel(Rates()), Metrics()
+        chooser = Chooser(self.index, self.cost, self.metrics.lookup)
+        self.queue = LateBinding(chooser, self.fleet.candidates, QueueOptions(max_inflight=0))
+        self.dispatch = Dispatch(chooser, self.queue, self.queue, lambda asked: ("", 0))
+        tie(self.fleet, self.index, self.cost.rates, self.dispatch, self.metrics)
+        self.fleet.mark_up(self.b)
+
+    def report(self, worker: Worker, started_at: float = 1.0) -> None:
+        self.fleet.set_report(worker, WorkerReport({"m": {}}, 5000, 16, started_at))
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def test_a_report_states_the_cache(bench: Bench) -> None:
+    bench.report(bench.a)
+    assert bench.index._capacity(bench.a.id) == 5000
+
+
+def test_a_worker_that_was_started_anew_holds_nothing(bench: Bench) -> None:
+    identity = TextIdentity().identify(request(chat("word " * 100)))
+    bench.report(bench.a)
+    bench.index.sent(bench.a.id, identity)
+    bench.fleet.set_report(bench.a, WorkerReport({"m": {}, "n": {}}, 5000, 16, 1.0))
+    assert bench.index.blocks(bench.a.id) > 0
+    bench.report(bench.a, started_at=2.0)
+    assert bench.index.blocks(bench.a.id) == 0
+
+
+def test_what_is_kept_of_a_worker_goes_with_it(bench: Bench) -> None:
+    bench.report(bench.a)
+    bench.cost.rates.learn(bench.a.id, 0.1, 1.0)
+    bench.fleet.set_workers(["http://b:8000"])
+    assert bench.cost.rates.scales == {}
+    assert bench.index._stated == {}
+
+
+def test_a_scrape_sees_the_workers(bench: Bench) -> None:
+    text = bench.metrics.exposition().decode()
+    assert 'router_worker_up{worker="a:8000"} 0.0' in text
+    assert 'router_worker_up{worker="b:8000"} 1.0' in text
+
+
+async def test_a_scrape_sees_who_waits(bench: Bench) -> None:
+    asked = request(chat("q"))
+    identity = TextIdentity().identify(asked)
+    bench.dispatch.wait(Question(asked, identity, [bench.b], {}, 0.0), FakeWaiter())
+    assert b"\nrouter_queue_depth 1.0\n" in bench.metrics.exposition()
+
+
+async def test_changes_are_told_to_who_waits(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, seen = request(chat("q")), list[str]()
+    identity = TextIdentity().identify(asked)
+    bench.dispatch.wait(Question(asked, identity, [bench.b], {}, 0.0), FakeWaiter())
+    monkeypatch.setattr(bench.queue, "drain", lambda now: seen.append("drain"))
+    bench.fleet.mark_up(bench.a)
+    assert bench.dispatch._soon is not None
+    bench.dispatch._drain_soon()
+    assert seen == ["drain"]
