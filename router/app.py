@@ -41,7 +41,7 @@ from router.routing.dispatch import Dispatch
 from router.routing.learn import Learner
 from router.routing.policies import Tools, least_load
 from router.routing.policy import Admission
-from router.routing.queue import QueueOptions
+from router.routing.options import QueueOptions
 from router.routing.registry import admission
 from router.settings import Settings
 from router.telemetry.logs import RequestLog, ThreadedSink

@@ -50,7 +50,7 @@ class WorkerView:
             "pending_prefill_tokens": round(load.pending_tokens(now)),
             "pending_seconds": round(load.pending_seconds(now), 3),
             "speed": round(rates.middle / rates.scale(worker.id), 3),
-            "room": None if self._queue is None else self._queue.has_room(worker, now),
+            "room": None if self._queue is None else self._queue.room.at(worker, now),
             "index_blocks": self._index.blocks(worker.id),
         }
 

@@ -1,7 +1,7 @@
 """Who holds which block: a set of workers per block key, as the bits of an int.
 
-So the deepest match over all workers is found by bisection over the prompt's keys, whatever their number: what
-a worker holds is prefix-closed, evictions take tails first.
+What a worker holds is prefix-closed (evictions take tails first), so that its depth in a prompt is found by
+bisection. Workers are bisected together for as long as they go the same way: no key is asked for twice.
 """
 
 from collections.abc import Mapping
@@ -49,30 +49,29 @@ class Holders:
     def lookup(self, keys: list[BlockKey]) -> Mapping[WorkerId, int]:
         """How many leading blocks each worker holds; workers that hold none are left out."""
         found: dict[WorkerId, int] = {}
-        bits, slots, seen = self.bits, self._slots, 0
-        depth = self._deepest(keys, len(keys), seen)
-        while depth:
-            new = bits[keys[depth - 1]] & ~seen
-            seen |= new
-            while new:
-                low = new & -new
-                new ^= low
-                worker = slots[low.bit_length() - 1]
-                if worker is not None:
-                    found[worker] = depth
-            depth = self._deepest(keys, depth - 1, seen)
+        get = self.bits.get
+        holders = get(keys[0], 0) if keys else 0
+        ranges = [(1, len(keys), holders)] if holders else []
+        while ranges:
+            low, high, group = ranges.pop()  # all of the group hold `low` blocks and at most `high`
+            while low < high:
+                middle = (low + high + 1) // 2
+                deeper = get(keys[middle - 1], 0) & group
+                if not deeper:
+                    high = middle - 1
+                    continue
+                if deeper != group:
+                    ranges.append((low, middle - 1, group ^ deeper))
+                    group = deeper
+                low = middle
+            self._note(found, group, low)
         return found
 
-    def _deepest(self, keys: list[BlockKey], limit: int, seen: int) -> int:
-        """The most leading blocks, up to `limit`, that some worker outside `seen` holds."""
-        get, unseen = self.bits.get, ~seen
-        if not limit or not get(keys[0], 0) & unseen:
-            return 0
-        low, high = 1, limit
-        while low < high:
-            middle = (low + high + 1) // 2
-            if get(keys[middle - 1], 0) & unseen:
-                low = middle
-            else:
-                high = middle - 1
-        return low
+    def _note(self, found: dict[WorkerId, int], group: int, depth: int) -> None:
+        slots = self._slots
+        while group:
+            bit = group & -group
+            group ^= bit
+            worker = slots[bit.bit_length() - 1]
+            if worker is not None:
+                found[worker] = depth

@@ -88,13 +88,18 @@ class MemoryIndex:
 
     def end(self, worker: WorkerId, key: BlockKey, tail: Tail) -> None:
         """Note how a prompt ended behind `key`; forgotten with the block."""
-        shelf = self._shelf(worker)
-        if key in shelf.blocks:
+        shelf = self._shelves.get(worker)
+        if shelf is not None and key in shelf.blocks:
             shelf.tails[key] = tail
 
     def occupy(self, worker: WorkerId, tokens: float) -> None:
-        """`worker` holds `tokens` more that nobody can ask for (an answer's): they push others out."""
-        shelf = self._shelf(worker)
+        """`worker` holds `tokens` more that nobody can ask for (an answer's): they push others out.
+
+        A worker that nothing is known of stays unknown: it was removed while it answered.
+        """
+        shelf = self._shelves.get(worker)
+        if shelf is None:
+            return
         self._private -= 1  # block keys are unsigned, so these never meet
         shelf.blocks[self._private] = tokens
         shelf.tokens += tokens
@@ -132,7 +137,9 @@ class MemoryIndex:
         while shelf.tokens > shelf.capacity and shelf.blocks:
             self._evict(shelf)
         while self._count > self._max_blocks:
-            self._evict(max(self._shelves.values(), key=lambda each: len(each.blocks)))
+            fullest = max(self._shelves.values(), key=lambda each: len(each.blocks))
+            for _ in range(min(self._count - self._max_blocks, len(fullest.blocks))):
+                self._evict(fullest)
 
     def _evict(self, shelf: _Shelf) -> None:
         key, tokens = shelf.blocks.popitem(last=False)

@@ -61,21 +61,27 @@ class UnionIndex:
 
     def removed(self, worker: WorkerId, keys: Iterable[BlockKey]) -> None:
         """`worker` reported that it evicted these."""
-        held, expected = self._held.get(worker, set()), self._expected.get(worker, {})
-        bit = self._holders.bit_of(worker)
+        held = self._held.get(worker)
+        if held is None:
+            return
+        expected, bit = self._expected.get(worker, {}), self._holders.bit_of(worker)
         for key in keys:
             held.discard(key)
             if key not in expected:
                 self._holders.drop(key, bit)
 
     def clear(self, worker: WorkerId) -> None:
-        """`worker` holds nothing, and nothing that was sent counts."""
-        expected = self._expected.pop(worker, {})
-        bit = self._holders.bit_of(worker)
-        for key in self._held.pop(worker, set()) | expected.keys():
-            self._holders.drop(key, bit)
+        """`worker` holds nothing, and nothing that was sent counts. It will be `settled` all the same, so what
+        is sent from now on is counted on top of that.
+        """
+        known = self._held.pop(worker, set()) | self._expected.get(worker, {}).keys()
+        if known:
+            bit = self._holders.bit_of(worker)
+            for key in known:
+                self._holders.drop(key, bit)
 
     def remove(self, worker: WorkerId) -> None:
         """`worker` is gone."""
         self.clear(worker)
+        self._expected.pop(worker, None)
         self._holders.free(worker)

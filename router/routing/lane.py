@@ -1,17 +1,29 @@
-"""Who waits, in which order: priorities first, then fairly by tenant, then by key."""
+"""Who waits, in which order: priorities first, then fairly by tenant, then the least work, then by age."""
 
 from bisect import bisect_left, insort
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from math import log
 
 from router.fleet.worker import Worker
 from router.ids import WorkerId
 from router.routing.policy import Question, Waiter
 
+_GRAIN = log(1.05)
+"""Work that differs by less than 5 % counts as equal: then the older goes first."""
+
+_SHARE = 0.005
+"""Part of the workers' time that goes to whoever has waited longest, beyond all patience. It lets nobody starve,
+and is so small that it delays nobody else, however many they are.
+"""
+
+_SAVED_S = 1.0
+"""How much of that can be saved up, in seconds of work."""
+
 
 class Ticket:
-    """One waiting request. `key` orders it: its least own seconds on any worker, and its age."""
+    """One waiting request. `own_s`: its prefill where it needs least, seconds."""
 
-    __slots__ = ("key", "line", "looked_up_at", "number", "question", "waiter")
+    __slots__ = ("line", "looked_up_at", "number", "own_s", "place", "question", "waiter")
 
     line: "Line"
 
@@ -20,27 +32,71 @@ class Ticket:
         self.waiter = waiter
         self.number = number
         self.looked_up_at = question.now
-        self.key = 0.0
+        self.own_s = 0.0
+        self.place: tuple[float, float, int] = (0.0, 0.0, number)
+
+    def rank(self, key: float) -> None:
+        """Its place among others: lowest key first, then by arrival."""
+        self.place = (key, self.question.arrived_at, self.number)
+
+    def rank_by_work(self, own_s: float) -> None:
+        """The shortest work first."""
+        self.own_s = own_s
+        self.rank(round(log(own_s) / _GRAIN))
 
 
 class Line:
-    """The waiting of one tenant and priority, lowest key first."""
+    """The waiting of one tenant and priority, lowest rank first."""
 
-    __slots__ = ("entries", "priority", "tenant")
+    __slots__ = ("_credit_s", "_entries", "_tickets", "priority", "tenant")
 
-    def __init__(self, priority: int, tenant: str) -> None:
+    def __init__(self, priority: int = 0, tenant: str = "") -> None:
         self.priority = priority
         self.tenant = tenant
-        self.entries: list[tuple[float, int, Ticket]] = []
+        self._entries: list[tuple[tuple[float, float, int], Ticket]] = []
+        self._tickets: dict[Ticket, None] = {}
+        self._credit_s = 0.0
+
+    def __len__(self) -> int:
+        return len(self._entries)
 
     def add(self, ticket: Ticket) -> None:
-        """Where its key belongs; among equals by arrival."""
+        """Where its rank belongs."""
         ticket.line = self
-        insort(self.entries, (ticket.key, ticket.number, ticket))
+        self._tickets[ticket] = None
+        insort(self._entries, (ticket.place, ticket))
 
     def remove(self, ticket: Ticket) -> None:
-        """It waits no longer, or its key is about to change."""
-        del self.entries[bisect_left(self.entries, (ticket.key, ticket.number))]
+        """It waits no longer."""
+        del self._tickets[ticket]
+        del self._entries[bisect_left(self._entries, (ticket.place,))]
+
+    def rank_by_work(self, ticket: Ticket, own_s: float) -> None:
+        """Its work has changed."""
+        before = ticket.place
+        ticket.rank_by_work(own_s)
+        if ticket.place != before:
+            del self._entries[bisect_left(self._entries, (before,))]
+            insort(self._entries, (ticket.place, ticket))
+
+    def first(self, limit: int) -> list[Ticket]:
+        """The next in order."""
+        return [entry[1] for entry in self._entries[:limit]]
+
+    # -- whose patience is at its end ----------------------------------------------------------
+
+    def overdue(self, late: float) -> Ticket | None:
+        """The oldest, if it came before `late` and it is the turn of such."""
+        if self._credit_s < 0.0 or not self._tickets:
+            return None
+        oldest = next(iter(self._tickets))
+        return oldest if oldest.question.arrived_at < late else None
+
+    def spent(self, seconds: float, *, overdue: bool) -> None:
+        """Somebody of this line was given so much of the workers' time."""
+        self._credit_s = min(self._credit_s + _SHARE * seconds, _SAVED_S)
+        if overdue:
+            self._credit_s -= seconds
 
 
 class Lane:
@@ -93,20 +149,31 @@ class Lane:
         del self.tickets[ticket]
         line = ticket.line
         line.remove(ticket)
-        if not line.entries:
+        if not line:
             del self._lines[line.priority, line.tenant]
         if not self.tickets:
             self._given.clear()
 
-    def charge(self, tenant: str, seconds: float) -> None:
-        """`tenant` was given so much of the workers' time."""
+    def take(self, ticket: Ticket, seconds: float, late: float) -> None:
+        """It is given so much of one worker's time, and waits no more. `late` as in `first`."""
+        line, tenant = ticket.line, ticket.question.tenant
+        line.spent(seconds, overdue=ticket is line.overdue(late))
+        self.remove(ticket)
         if self.tickets:
-            self._given[tenant] = self._given.get(tenant, 0.0) + seconds
+            self._given[tenant] = self._given.get(tenant, 0.0) + seconds / len(self.workers)
 
-    def first(self, limit: int) -> list[Ticket]:
-        """The next in order."""
-        if not self.shared:
-            return [entry[2] for line in self._lines.values() for entry in line.entries[:limit]]
+    def first(self, limit: int, late: float) -> list[Ticket]:
+        """The next in order. Who came before `late` may go before others of the same tenant and priority."""
         given = self._given
-        lines = sorted(self._lines.values(), key=lambda line: (line.priority, given[line.tenant]))
-        return [entry[2] for line in lines for entry in line.entries[:limit]][:limit]
+        lines: Iterable[Line] = self._lines.values()
+        if self.shared:
+            lines = sorted(lines, key=lambda line: (line.priority, given[line.tenant]))
+        first: list[Ticket] = []
+        for line in lines:
+            overdue = line.overdue(late)
+            if overdue is not None:
+                first.append(overdue)
+            first += [ticket for ticket in line.first(limit) if ticket is not overdue]
+            if len(first) >= limit:
+                break
+        return first

@@ -11,26 +11,44 @@ from router.routing.cost import CostModel
 class Prices:
     """What any request costs on each of `workers` at `now`: `base + prefill * per_prefill + tokens * per_token`,
     prefill seconds at scale 1, as parallel lists (this is the hottest loop of choosing).
+
+    `crowding`: what a second of a worker's time costs those who wait for one.
     """
 
-    __slots__ = ("_engine", "_places", "base", "per_prefill", "per_token", "scales", "workers")
+    __slots__ = (
+        "_crowding",
+        "_engine",
+        "_places",
+        "base",
+        "per_prefill",
+        "per_token",
+        "scales",
+        "workers",
+    )
 
     def __init__(
-        self, workers: Sequence[Worker], places: Mapping[WorkerId, int], cost: CostModel, now: float
+        self,
+        workers: Sequence[Worker],
+        places: Mapping[WorkerId, int],
+        cost: CostModel,
+        now: float,
+        crowding: float = 0.0,
     ) -> None:
         self.workers = workers
         self._places = places
         self._engine = cost.engine
+        self._crowding = crowding
         terms = [cost.terms(worker, now) for worker in workers]
         self.base = [t[0] for t in terms]
-        self.per_prefill = [t[1] for t in terms]
+        self.per_prefill = [t[1] + crowding * t[3] for t in terms]
         self.per_token = [t[2] for t in terms]
         self.scales = [t[3] for t in terms]
 
     def update(self, place: int, cost: CostModel, now: float) -> None:
         """The worker at `place` was sent something."""
-        terms = cost.terms(self.workers[place], now)
-        self.base[place], self.per_prefill[place], self.per_token[place], self.scales[place] = terms
+        base, per_prefill, per_token, scale = cost.terms(self.workers[place], now)
+        self.base[place], self.per_token[place], self.scales[place] = base, per_token, scale
+        self.per_prefill[place] = per_prefill + self._crowding * scale
 
     def of(self, identity: Identity, overlaps: Mapping[WorkerId, int]) -> list[float]:
         """The cost on each worker."""

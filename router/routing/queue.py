@@ -10,14 +10,14 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from math import inf
 
-import msgspec
-
 from router.errors import RouterError, queue_full, waited_too_long
 from router.fleet.worker import Worker
 from router.routing.chooser import Chooser
 from router.routing.lane import Lane, Ticket
+from router.routing.options import QueueOptions
 from router.routing.policy import Choice, Decision, Question, Waiter
 from router.routing.pricing import Prices
+from router.routing.room import Room
 
 SCAN = 128
 """How many of the waiting are looked at when there is room."""
@@ -26,21 +26,13 @@ REFRESH_S = 0.2
 """Age at which what is known of a waiting prompt's caches is looked up anew."""
 
 _OTHERS = 16
-_NEVER_BELOW = 0.25
+"""How many of the oldest are looked up along with those at the front, so that each comes to it."""
 
-
-class QueueOptions(msgspec.Struct, frozen=True):
-    """`room_tokens`: uncached prompt tokens that a worker is sent at a time, best its `max_num_batched_tokens`;
-    `max_inflight`: its `max_num_seqs`; `kv_limit`: KV cache usage above which it gets nothing new. `ageing`:
-    seconds of work that a second of waiting is worth. `limit`, `timeout_s`: who waits beyond is turned away.
-    """
-
-    room_tokens: float = 8192.0
-    max_inflight: int = 1024
-    kv_limit: float = 0.95
-    ageing: float = 0.005
-    limit: int = 10_000
-    timeout_s: float = 120.0
+_CROWDING = 2.0
+_MOST_CROWDING = 20.0
+"""A second of a worker's time holds up everybody who waits: it counts twice for each that waits per worker, so
+that a crowd is served where its caches are. Bounded, since what a crowd waits for may be memory instead.
+"""
 
 
 class LateBinding:
@@ -61,6 +53,7 @@ class LateBinding:
         seed: int | None = None,
     ) -> None:
         self.options = options or QueueOptions()
+        self.room = Room(chooser.cost, self.options)
         self.on_leave: Callable[[float], None] = _ignore
         self._chooser = chooser
         self._cost = chooser.cost
@@ -85,10 +78,10 @@ class LateBinding:
         workers, now = question.candidates, question.now
         places = {worker.id: place for place, worker in enumerate(workers)}
         prices = Prices(workers, places, self._cost, now)
-        place = self._best(prices.of(question.identity, question.overlaps))
-        if not self.has_room(workers[place], now):
+        worker = workers[self._best(prices.of(question.identity, question.overlaps))]
+        if not self.room.at(worker, now) or not self.room.fits(question, worker, now):
             return None
-        return self._decide(question, workers[place])
+        return self._decide(question, worker)
 
     def wait(self, question: Question, waiter: Waiter) -> None:
         """Take a place in the queue; it may be this one's turn at once."""
@@ -98,7 +91,8 @@ class LateBinding:
         ticket = Ticket(question, waiter, self._number)
         self._number += 1
         lane.set_workers(self._candidates(question.request.model))
-        ticket.key = self._key(ticket, Prices(lane.workers, lane.places, self._cost, question.now))
+        prices = Prices(lane.workers, lane.places, self._cost, question.now)
+        ticket.rank_by_work(prices.least_prefill_s(question.identity, question.overlaps))
         lane.add(ticket)
         self._tickets[waiter] = ticket
         self.drain(question.now)
@@ -140,34 +134,36 @@ class LateBinding:
 
     def _pass(self, lane: Lane, now: float) -> bool:
         """Look at the first in order, each with the reservations of those before it. True: look again."""
-        rooms = [self.has_room(worker, now) for worker in lane.workers]
+        room, workers = self.room, lane.workers
+        rooms = [room.at(worker, now) for worker in workers]
         if True not in rooms:
             return False
-        prices = Prices(lane.workers, lane.places, self._cost, now)
+        crowding = min(_CROWDING * len(lane) / len(workers), _MOST_CROWDING)
+        prices = Prices(workers, lane.places, self._cost, now, crowding)
         reserved = [False] * len(rooms)
         for ticket in self._front(lane, prices, now):
             question = ticket.question
             place = self._best(_costs(question, prices))
             own = prices.prefill_s(place, question.identity, question.overlaps)
-            if not rooms[place] or reserved[place]:
+            worker = workers[place]
+            if reserved[place] or not rooms[place] or not room.fits(question, worker, now):
                 prices.base[place] += own
                 reserved[place] = True
                 continue
             fair = lane.shared
-            self._send(lane, ticket, lane.workers[place], own, now)
+            self._send(lane, ticket, worker, own, now)
             if fair or self._stirred:
                 return True
             prices.update(place, self._cost, now)
-            rooms[place] = self.has_room(lane.workers[place], now)
+            rooms[place] = room.at(worker, now)
             if True not in rooms:
                 return False
         return False
 
     def _send(self, lane: Lane, ticket: Ticket, worker: Worker, own: float, now: float) -> None:
         question = ticket.question
-        lane.remove(ticket)
+        lane.take(ticket, own, now - self.options.patience_s)
         del self._tickets[ticket.waiter]
-        lane.charge(question.tenant, own / len(lane.workers))
         question.now = now
         question.candidates = _untried(question, lane.workers)
         self.on_leave(now - question.arrived_at)
@@ -179,55 +175,39 @@ class LateBinding:
 
     # -- judgement -----------------------------------------------------------------------------
 
-    def has_room(self, worker: Worker, now: float) -> bool:
-        """The worker would begin with another request soon."""
-        load, options = worker.load, self.options
-        if load.kv_usage is not None and load.kv_usage > options.kv_limit:
-            return False
-        rates = self._cost.rates
-        speed = rates.middle / rates.scale(worker.id)
-        tokens = load.pending_tokens(now) if load.pending else 0.0
-        room = options.room_tokens * min(1.0, max(speed, _NEVER_BELOW))
-        return tokens < room and load.inflight + load.foreign < options.max_inflight
-
     def _best(self, costs: list[float]) -> int:
         least = min(costs)
         if costs.count(least) == 1:
             return costs.index(least)
         return self._random.choice([place for place, cost in enumerate(costs) if cost == least])
 
-    def _key(self, ticket: Ticket, prices: Prices) -> float:
-        question = ticket.question
-        least = prices.least_prefill_s(question.identity, question.overlaps)
-        return least + self.options.ageing * question.arrived_at
-
     def _front(self, lane: Lane, prices: Prices, now: float) -> list[Ticket]:
         """The first in order, by what the caches hold now."""
-        stale = [t for t in lane.first(SCAN) if now - t.looked_up_at > REFRESH_S]
-        if stale:
-            stale += [t for t in islice(lane.tickets, _OTHERS) if now - t.looked_up_at > REFRESH_S]
-            for ticket in stale:
-                self._refresh(ticket, prices, now)
-        return lane.first(SCAN)
+        late = now - self.options.patience_s
+        first = lane.first(SCAN, late)
+        stale = [t for t in first if now - t.looked_up_at > REFRESH_S]
+        if not stale:
+            return first
+        stale += [t for t in islice(lane.tickets, _OTHERS) if now - t.looked_up_at > REFRESH_S]
+        for ticket in stale:
+            self._refresh(ticket, prices, now)
+        return lane.first(SCAN, late)
 
     def _refresh(self, ticket: Ticket, prices: Prices, now: float) -> None:
         ticket.looked_up_at = now
         question = ticket.question
         question.overlaps = self._chooser.look_up(question.identity)
-        key = self._key(ticket, prices)
-        if key != ticket.key:
-            ticket.line.remove(ticket)
-            ticket.key = key
-            ticket.line.add(ticket)
+        own = prices.least_prefill_s(question.identity, question.overlaps)
+        ticket.line.rank_by_work(ticket, own)
 
     # -- limits --------------------------------------------------------------------------------
 
     def expire(self, now: float) -> None:
         """Turn away who has waited too long."""
         for ticket in list(self._tickets.values()):
-            if now - ticket.question.arrived_at < self.options.timeout_s:
-                return  # the rest came later
-            self._turn_away(ticket, waited_too_long(self.options.timeout_s, self._retry_after()))
+            if now - ticket.question.arrived_at >= self.options.timeout_s:
+                error = waited_too_long(self.options.timeout_s, self._retry_after())
+                self._turn_away(ticket, error)
 
     def close(self, error: RouterError) -> None:
         """Turn away everybody."""
@@ -240,9 +220,7 @@ class LateBinding:
 
     def _retry_after(self) -> int:
         """Seconds until about half of what waits is done."""
-        work = sum(
-            t.key - self.options.ageing * t.question.arrived_at for t in self._tickets.values()
-        )
+        work = sum(ticket.own_s for ticket in self._tickets.values())
         workers = max((len(lane.workers) for lane in self._lanes.values()), default=1)
         return max(1, min(60, round(work / workers / 2)))
 

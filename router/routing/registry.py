@@ -4,11 +4,12 @@ from collections.abc import Callable, Sequence
 
 from router.fleet.worker import Worker
 from router.routing.chooser import Chooser, Immediate
+from router.routing.options import QueueOptions
 from router.routing.peers import HELD, PEERS
 from router.routing.peers.held import Gate
 from router.routing.policies import OWN, Tools
 from router.routing.policy import Admission
-from router.routing.queue import LateBinding, QueueOptions
+from router.routing.queue import LateBinding
 
 POLICIES = ("prefix", *OWN, *PEERS, *HELD)
 """Names of all policies; `prefix` is the default. Under it and the last ones requests wait here."""

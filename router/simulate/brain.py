@@ -12,9 +12,9 @@ from router.index.predicted import PredictedIndex
 from router.index.union import UnionIndex
 from router.routing.chooser import Chooser
 from router.routing.cost import CostModel, EngineModel, Rates
+from router.routing.options import QueueOptions
 from router.routing.policies import Tools
 from router.routing.policy import Admission
-from router.routing.queue import QueueOptions
 from router.routing.registry import admission
 from router.telemetry.metrics import Histogram
 
@@ -54,7 +54,7 @@ def make_brain(count: int, kv_tokens: int, options: BrainOptions) -> Brain:
     fleet.set_workers([f"http://worker-{number}:1" for number in range(count)])
     workers = tuple(fleet)
     for worker in workers:
-        fleet.set_report(worker, WorkerReport({MODEL: {}}))
+        fleet.set_report(worker, WorkerReport({MODEL: {}}, kv_tokens=kv_tokens))
         fleet.mark_up(worker)
     index = _index(workers, kv_tokens, options.knowledge)
     rates = Rates()

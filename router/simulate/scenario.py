@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from router.routing.queue import QueueOptions
+from router.routing.options import QueueOptions
 from router.simulate.brain import BrainOptions
 from router.simulate.hardware import Hardware
 from router.simulate.records import Result

@@ -1,7 +1,8 @@
 """What every index must do, whatever it is made of.
 
-A test class inherits `IndexSuite` and makes the index in its `index` fixture; capacity is not a matter here
-(the index is large enough). `PromptMachine` compares an index step by step with `NaiveIndex`.
+A test class inherits `IndexSuite`, and `TokensSuite` for a whole `router.index.base.Index`, and makes the index
+in a fixture; capacity is not a matter here (the index is large enough). `PromptMachine` compares an index step
+by step with `NaiveIndex`.
 """
 
 from collections import OrderedDict
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from router.ids import WorkerId
+from router.index.base import Index
 from router.prompt.blocks import chain_seed, covered_bytes, text_keys
 from router.prompt.identity import Identity
 from router.prompt.token_rates import TOKENS_PER_BYTE
@@ -125,6 +127,32 @@ class IndexSuite:
         assert index.lookup(full) == {A: min(blocks, len(full.keys))}
 
 
+class TokensSuite:
+    """What an index says of a prompt's cached tokens, as far as all of them agree."""
+
+    def test_who_holds_nothing_has_nothing_cached(self, index: Index) -> None:
+        assert index.cached_tokens(A, prompt("abc"), 0) == 0.0
+        index.sent(A, prompt("abc"))
+        assert index.cached_tokens(A, prompt("abc"), 0) == 0.0
+
+    @pytest.mark.parametrize("rest", ["", "the rest"])
+    def test_more_blocks_are_more_tokens_and_never_more_than_all(
+        self, index: Index, rest: str
+    ) -> None:
+        asked = prompt("abcdef", rest=rest)
+        index.sent(A, asked)
+        cached = [index.cached_tokens(A, asked, blocks) for blocks in range(7)]
+        assert cached == sorted(set(cached))
+        assert cached[-1] <= asked.tokens
+
+    def test_a_block_is_worth_about_its_tokens(self, index: Index) -> None:
+        asked = prompt("abcdef")
+        index.sent(A, asked)
+        for blocks in range(1, 7):
+            cached = index.cached_tokens(A, asked, blocks)
+            assert abs(cached - blocks * BLOCK_TOKENS) <= BLOCK_TOKENS / 2
+
+
 class NaiveIndex:
     """The oracle: per worker the prefixes held, least recently used first, with their tokens."""
 
@@ -140,15 +168,18 @@ class NaiveIndex:
             held.move_to_end(prefix)
         while sum(held.values()) > self.capacities.get(worker, self.capacity):
             held.popitem(last=False)
-        while sum(map(len, self.held.values())) > self.limit:
-            max(self.held.values(), key=len).popitem(last=False)
+        while (excess := sum(map(len, self.held.values())) - self.limit) > 0:
+            fullest = max(self.held.values(), key=len)
+            for _ in range(min(excess, len(fullest))):
+                fullest.popitem(last=False)
 
     def sent(self, worker: WorkerId, letters: str) -> None:
         self.put(worker, [(letters[:n], BLOCK_TOKENS) for n in range(len(letters), 0, -1)])
 
     def occupy(self, worker: WorkerId, tokens: float) -> None:
-        self.fillers += 1
-        self.put(worker, [(self.fillers, tokens)])
+        if worker in self.held:
+            self.fillers += 1
+            self.put(worker, [(self.fillers, tokens)])
 
     def lookup(self, letters: str) -> dict[WorkerId, int]:
         runs = {

@@ -16,6 +16,7 @@ from tests.conformance.index_suite import (
     NaiveIndex,
     Prefixes,
     PromptMachine,
+    TokensSuite,
 )
 
 
@@ -29,7 +30,7 @@ class TestMemoryIndex(IndexSuite):
         return _memory()
 
 
-class TestPredictedIndex(IndexSuite):
+class TestPredictedIndex(IndexSuite, TokensSuite):
     @pytest.fixture
     def index(self) -> Index:
         return PredictedIndex(_memory(), default_kv_tokens=10**9)

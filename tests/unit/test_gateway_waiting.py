@@ -10,7 +10,7 @@ import pytest
 from router.errors import RouterError
 from router.ids import WorkerId
 from router.journey import Journey
-from router.routing.queue import QueueOptions
+from router.routing.options import QueueOptions
 from router.upstream.connection import ResponseHandler
 from tests.unit.stage import ASKED, JSON, STREAM, USAGE, Stage, answered, nothing, quiet
 from tests.unit.support import FakeDownstream, chat
@@ -105,8 +105,8 @@ class TestRoom:
     async def test_it_goes_when_a_worker_comes_up(self, stage: Stage) -> None:
         a, b = stage.fleet
         stage.fleet.mark_down(a, "away")
-        stage.begin(STREAMING)
-        stage.begin(STREAMING)
+        for word in ("one ", "other "):
+            stage.begin({**chat(word * 100), "stream": True})
         await quiet()
         assert stage.sent() == "b"
         stage.fleet.mark_up(a)
@@ -116,8 +116,8 @@ class TestRoom:
 
     async def test_it_goes_when_time_alone_makes_room(self, stage: Stage) -> None:
         """An answer that does not stream shows no first token; nobody says that its prefill is over."""
-        for _ in range(3):
-            stage.begin(chat("word " * 4000))
+        for word in ("one ", "two ", "three "):
+            stage.begin(chat(word * 4000))
         assert len(stage.dispatch) == 1
         async with asyncio.timeout(2):
             while len(stage.dispatch):  # noqa: ASYNC110

@@ -11,7 +11,8 @@ from router.routing.chooser import Chooser
 from router.routing.cost import CostModel, Rates
 from router.routing.dispatch import Dispatch
 from router.routing.policy import Question
-from router.routing.queue import LateBinding, QueueOptions
+from router.routing.options import QueueOptions
+from router.routing.queue import LateBinding
 from router.telemetry.metrics import Metrics
 from router.wiring import tie
 from tests.unit.support import FakeWaiter, chat, fleet_of, request

@@ -10,11 +10,11 @@ from router.fleet.load import Load
 from router.fleet.worker import Worker
 from router.routing.chooser import Chooser
 from router.routing.lane import Line, Ticket
+from router.routing.options import QueueOptions
 from router.routing.peers.common import uncached
 from router.routing.peers.scored import dynamo, llmd, waiting
 from router.routing.policies import Tools
 from router.routing.policy import Choice, Decision, Policy, Question, Waiter
-from router.routing.queue import QueueOptions
 
 _LLMD_QUEUE, _LLMD_KV = 5.0, 0.8
 _RETRY_AFTER_S = 1
@@ -126,9 +126,9 @@ class Gate:
         if len(self._tickets) >= self.options.limit:
             raise queue_full(self.options.limit, _RETRY_AFTER_S)
         ticket = Ticket(question, waiter, self._number)
-        ticket.key = self._rule.key(question)
+        ticket.rank(self._rule.key(question))
         self._number += 1
-        self._lines.setdefault(question.request.model, Line(0, "")).add(ticket)
+        self._lines.setdefault(question.request.model, Line()).add(ticket)
         self._tickets[waiter] = ticket
         self.drain(question.now)
 
@@ -137,7 +137,7 @@ class Gate:
         ticket = self._tickets.pop(waiter, None)
         if ticket is not None:
             ticket.line.remove(ticket)
-            if not ticket.line.entries:
+            if not ticket.line:
                 del self._lines[ticket.question.request.model]
 
     def drain(self, now: float) -> None:
@@ -155,8 +155,8 @@ class Gate:
             self._draining = False
 
     def _drain_line(self, model: str | None, line: Line, now: float) -> None:
-        while line.entries:
-            ticket = line.entries[0][2]
+        while line:
+            [ticket] = line.first(1)
             try:
                 workers = self._candidates(model)
             except RouterError as error:

@@ -88,6 +88,15 @@ def test_the_bound_over_all_takes_from_the_fullest() -> None:
     assert len(index) == 6
 
 
+def test_as_much_as_is_over_the_bound_goes() -> None:
+    index = memory(limit=4)
+    for worker in (A, B, C):
+        index.sent(worker, prompt("ab"))
+    index.sent(C, prompt("xyz"))
+    assert len(index) == 4
+    assert index.lookup(prompt("xyz"))[C] >= 1, "the newest is known from its start on"
+
+
 def test_a_removed_worker_s_place_is_taken_by_the_next() -> None:
     index = memory()
     index.sent(A, prompt("abc"))
@@ -97,7 +106,16 @@ def test_a_removed_worker_s_place_is_taken_by_the_next() -> None:
     index.sent(C, prompt("x"))
     assert index.lookup(prompt("abc")) == {B: 2}
     assert index.lookup(prompt("x")) == {C: 1}
-    assert len(index._slots) == 2
+    assert max(index._holders.bits.values()).bit_length() == 2
+
+
+def test_a_last_answer_does_not_bring_a_removed_worker_back() -> None:
+    index, asked = memory(), prompt("abc")
+    index.sent(A, asked)
+    index.remove(A)
+    index.occupy(A, 50.0)
+    index.end(A, asked.keys[-1], TAIL)
+    assert (len(index), repr(index)) == (0, "<MemoryIndex 0 blocks, 0 workers>")
 
 
 def test_a_removed_worker_forgets_its_capacity() -> None:
@@ -125,12 +143,13 @@ def test_nothing_is_left_behind() -> None:
     index.occupy(A, 3.0)
     index.clear(A)
     index.remove(B)
-    assert (len(index), index.used_tokens(A), index._holders) == (0, 0.0, {})
+    assert (len(index), index.used_tokens(A), index._holders.bits) == (0, 0.0, {})
     assert not index._shelves[A].tails
 
 
 def test_token_counts_do_not_drift() -> None:
     index = memory(blocks=50)
+    index.sent(A, prompt("a"))
     for number in range(2000):
         index.occupy(A, 0.1 + number / 7)
     index.clear(A)

@@ -2,9 +2,9 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import get_args
 
 import pytest
+from pydantic import ValidationError
 
 from router.fleet.fleet import Fleet
 from router.fleet.lease import Lease
@@ -17,7 +17,7 @@ from router.routing.cost import CostModel, Rates
 from router.routing.policies import Tools
 from router.routing.policy import Decision
 from router.routing.registry import POLICIES, admission
-from router.settings import PolicyName
+from router.settings import Settings
 from router.telemetry.metrics import Histogram
 from tests.unit.routing.table import decode, prefill, prompt, question
 from tests.unit.support import fleet_of
@@ -58,8 +58,13 @@ def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def test_every_policy_can_be_set() -> None:
-    assert set(POLICIES) == set(get_args(PolicyName))
+def test_every_policy_can_be_set(name: str) -> None:
+    assert Settings(policy=name).policy == name
+
+
+def test_no_other_can() -> None:
+    with pytest.raises(ValidationError, match="there are prefix, prefix_direct, "):
+        Settings(policy="prefiks")
 
 
 def test_names_are_unique() -> None:

@@ -10,10 +10,10 @@ from router.fleet.worker import Worker
 from router.index.union import UnionIndex
 from router.routing.chooser import Chooser
 from router.routing.cost import CostModel, Rates
+from router.routing.options import QueueOptions
 from router.routing.peers.held import Gate, Rule, dynamo_fcfs, dynamo_wspt, llmd_fc
 from router.routing.policies import Tools
 from router.routing.policy import Decision, Question
-from router.routing.queue import QueueOptions
 from router.telemetry.metrics import Histogram
 from tests.unit.routing.table import NOW, decode, prefill, prompt, question
 from tests.unit.support import workers_of

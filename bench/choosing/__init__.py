@@ -1,0 +1,1 @@
+"""What a decision costs, and the queue, in our own Python alone."""

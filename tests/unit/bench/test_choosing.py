@@ -1,0 +1,107 @@
+"""The benchmark of choosing: its rig is what it says, and a small run prints every row."""
+
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from bench.choosing.__main__ import PROMPTS, decide, parser
+from bench.choosing.line import Line
+from bench.choosing.rig import RUNNING, Rig
+from bench.dataplane.harness import ROOT
+
+MANUAL = (ROOT / "bench/README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def rig() -> Rig:
+    return Rig(3, 700)
+
+
+def test_workers_are_busy_and_have_room(rig: Rig) -> None:
+    assert [worker.load.inflight for worker in rig.workers] == [RUNNING] * 3
+    assert all(rig.queue.room.at(worker, 1.0) for worker in rig.workers)
+    assert {worker.id for worker in rig.workers} == set(rig.cost.rates.scales)
+
+
+def test_the_index_holds_as_much_as_was_asked_for(rig: Rig) -> None:
+    assert sum(rig.index.blocks(worker.id) for worker in rig.workers) == 700
+
+
+def test_a_prompt_is_held_by_whom_it_is_said(rig: Rig) -> None:
+    held, new = rig.prompt(1000), rig.prompt(1000)
+    rig.hold(held, rig.workers)
+    found = rig.question(held, 1.0).overlaps
+    assert found.keys() == {worker.id for worker in rig.workers}
+    assert all(1 <= depth <= len(held.keys) for depth in found.values())
+    assert rig.question(new, 1.0).overlaps == {}
+
+
+def test_a_full_worker_has_room_again_when_it_is_freed(rig: Rig) -> None:
+    worker = rig.workers[0]
+    rig.fill(worker, 1.0)
+    assert not rig.queue.room.at(worker, 1.0)
+    rig.free(worker, 1.0)
+    assert rig.queue.room.at(worker, 1.0)
+    assert worker.load.inflight == RUNNING
+
+
+def test_both_parts_of_a_decision_are_timed(rig: Rig) -> None:
+    looking, choosing = decide(rig, [rig.prompt(1000) for _ in range(PROMPTS)])
+    assert min(looking, choosing) > 0.0
+
+
+@pytest.mark.parametrize("tenants", [1, 5])
+def test_the_queue_stays_as_long_as_it_is(rig: Rig, tenants: int) -> None:
+    line = Line(rig, 40, tenants)
+    assert len(line) == 40
+    for step in (line.drain, line.drain_stale, line.withdraw):
+        step()
+        assert len(line) == 39
+        line.wait()
+    line.expire()
+    assert len(line) == 40
+    assert {name: len(costs) for name, costs in line.costs.items()} == {
+        "drain": 1,
+        "drain, looked up anew": 1,
+        "withdraw": 1,
+        "expire": 1,
+        "wait": 3,
+    }
+
+
+def test_a_small_run_prints_every_row() -> None:
+    flags = "--workers 2,3 --queue-workers 2 --blocks 50 --waiting 20 --tenants 4 --repeats 2"
+    run = subprocess.run(
+        [sys.executable, "-m", "bench.choosing", *flags.split()],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    rows = [line.split(" | ") for line in run.stdout.splitlines() if re.match(r"\| \d", line)]
+    assert [row[0].lstrip("| ") for row in rows] == ["2"] * 4 + ["3"] * 4 + ["2"] * 2
+    numbers = [float(cell.rstrip(" |")) for row in rows for cell in row[-3:]]
+    assert min(numbers) > 0.0
+
+
+def section() -> str:
+    found = re.search(r"^## `bench/choosing`.*?(?=^## |\Z)", MANUAL, re.MULTILINE | re.DOTALL)
+    assert found
+    return found[0]
+
+
+def test_the_manual_s_commands_are_understood() -> None:
+    lines = re.findall(r"^python -m bench\.choosing(.*?)(?:#.*)?$", section(), re.MULTILINE)
+    assert lines
+    for line in lines:
+        parser().parse_args(shlex.split(line))
+
+
+def test_the_manual_names_every_option_and_no_other() -> None:
+    cells = re.findall(r"^\| (`--.*?) \|", section(), re.MULTILINE)
+    named = {name for cell in cells for name in re.findall(r"--[a-z-]+", cell)}
+    options = {option for action in parser()._actions for option in action.option_strings}
+    assert named == options - {"-h", "--help"}
