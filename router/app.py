@@ -21,6 +21,7 @@ import uvicorn
 from router.edge.admin import WorkerView, admin_app
 from router.edge.asgi import AsgiRouter
 from router.edge.exchange import EdgeServices, RequestIds, Routes
+from router.edge.explain import add_explain
 from router.edge.protocol import RouterProtocol, protocol_factory
 from router.engines.vllm import VllmEngine
 from router.fleet.fleet import Fleet
@@ -38,10 +39,12 @@ from router.routing.affinity import ResponseHomes
 from router.routing.chooser import Chooser, Immediate
 from router.routing.cost import CostModel, Rates
 from router.routing.dispatch import Dispatch
+from router.routing.explain import Explainer
+from router.routing.intake import Intake
 from router.routing.learn import Learner
+from router.routing.options import QueueOptions
 from router.routing.policies import Tools, least_load
 from router.routing.policy import Admission
-from router.routing.options import QueueOptions
 from router.routing.registry import admission
 from router.settings import Settings
 from router.telemetry.logs import RequestLog, ThreadedSink
@@ -91,7 +94,8 @@ def build(settings: Settings, log: RequestLog) -> App:
         chooser, waiting, _aside(waiting, tools, chooser), Callers(settings.tenant_header)
     )
     reporter = Reporter(fleet, Learner(index, identities, cost, metrics), homes, metrics, log)
-    gateway = Gateway(fleet, identities, index, dispatch, homes, reporter)
+    intake = Intake(fleet, identities, homes, chooser.look_up)
+    gateway = Gateway(fleet, intake, index, dispatch, reporter)
     tie(fleet, index, cost.rates, dispatch, metrics)
     metrics.settle = reporter.settle
     fleet.set_workers(settings.workers)
@@ -100,7 +104,9 @@ def build(settings: Settings, log: RequestLog) -> App:
         gateway, routes, RequestIds(), settings.body_limit, settings.keep_alive_s
     )
     engine = VllmEngine(api_key=settings.worker_api_key, timeout_s=settings.health_timeout_s)
-    view = WorkerView(index, cost.rates, waiting)
+    admin = admin_app(fleet, WorkerView(index, cost.rates, waiting), metrics, installed_version())
+    aloof = Intake(fleet, identities, homes, index.lookup)  # measures nothing
+    add_explain(admin, services, Explainer(fleet, aloof, dispatch, chooser, tools.random).explain)
     return App(
         settings=settings,
         fleet=fleet,
@@ -115,7 +121,7 @@ def build(settings: Settings, log: RequestLog) -> App:
         metrics=metrics,
         request_log=log,
         services=services,
-        asgi=AsgiRouter(services, admin_app(fleet, view, metrics, installed_version())),
+        asgi=AsgiRouter(services, admin),
     )
 
 

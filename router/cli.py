@@ -12,6 +12,7 @@ import click
 from router import app
 from router.config_file import ConfigurationError
 from router.demo.runner import DemoOptions, demo
+from router.explain.command import explain
 from router.routing.registry import POLICIES
 from router.settings import Settings, load
 from router.simulate.command import simulate
@@ -126,6 +127,7 @@ def check(config: Path | None) -> None:
     )
 
 
+cli.add_command(explain)
 cli.add_command(simulate)
 
 

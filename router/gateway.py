@@ -7,28 +7,27 @@ that a request costs no task. What happens later is told by the worker's connect
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from time import perf_counter
 
-from router.errors import INTERNAL_ERROR, SHUTTING_DOWN, RouterError, no_worker, unknown_worker
+from router.errors import INTERNAL_ERROR, SHUTTING_DOWN, RouterError, no_worker
 from router.fleet.fleet import Fleet
 from router.fleet.lease import Lease
 from router.fleet.load import PendingPrefill
 from router.fleet.worker import Worker
 from router.index.predicted import PredictedIndex
 from router.journey import Journey
-from router.prompt.endpoints import stored_response_id
-from router.prompt.identity import TextIdentity
 from router.prompt.request import Incoming, Request
 from router.proxy.downstream import Downstream
 from router.proxy.relay import Relay
 from router.proxy.retry import NO_REFUSALS, REFUSALS, UNREACHABLE, Step, after_failure
 from router.report import Reporter
-from router.routing.affinity import ResponseHomes
 from router.routing.dispatch import Dispatch
-from router.routing.policy import Decision, Question
+from router.routing.explain import told
+from router.routing.intake import Intake
+from router.routing.policy import Decision
 from router.upstream.connection import Connection
-from router.upstream.headers import RequestLine, request_head
+from router.upstream.headers import EXPLAIN, RequestLine, request_head
 
 logger = logging.getLogger(__name__)
 
@@ -41,17 +40,15 @@ class Gateway:
     def __init__(
         self,
         fleet: Fleet,
-        identities: TextIdentity,
+        intake: Intake,
         index: PredictedIndex,
         dispatch: Dispatch,
-        homes: ResponseHomes,
         reporter: Reporter,
     ) -> None:
         self._fleet = fleet
-        self._identities = identities
+        self._intake = intake
         self._index = index
         self._dispatch = dispatch
-        self._homes = homes
         self._reporter = reporter
         self._connecting: dict[asyncio.Task[None], Journey] = {}
 
@@ -68,16 +65,7 @@ class Gateway:
     def _prepare(self, journey: Journey) -> None:
         request = journey.request = Request(journey.incoming)
         journey.model = request.model
-        candidates, journey.bound = self._candidates(request)
-        identity = self._identities.identify(request)
-        journey.question = Question(
-            request,
-            identity,
-            candidates,
-            self._dispatch.look_up(identity),
-            perf_counter(),
-            journey.arrived_at,
-        )
+        journey.question, journey.bound = self._intake.question(request, journey.arrived_at)
         self._reporter.degraded(journey)
 
     def refuse(
@@ -150,9 +138,12 @@ class Gateway:
 
     def _send(self, journey: Journey, connection: Connection) -> None:
         incoming, worker, client = journey.incoming, journey.decision.worker, journey.client
+        added = [(b"x-request-id", journey.request_id), (b"x-router-worker", worker.wire_id)]
+        if incoming.by_name.get(EXPLAIN) == b"1":
+            added += told(journey.decision, journey.queued_s)
         relay = journey.relay = Relay(
             client,
-            [(b"x-request-id", journey.request_id), (b"x-router-worker", worker.wire_id)],
+            added,
             REFUSALS if len(journey.question.candidates) > 1 else NO_REFUSALS,
             self._reporter.series(journey).itl,
             lambda at: self._prefilled(journey, at),
@@ -251,28 +242,6 @@ class Gateway:
     def _conclude(self, journey: Journey) -> None:
         journey.end()
         self._reporter.conclude(journey)
-
-    # ------------------------------------------------------------------------------------------
-
-    def _candidates(self, request: Request) -> tuple[Sequence[Worker], str]:
-        """Who may serve the request: the worker it is pinned to, the one that stores what it refers to, or all
-        that serve its model. And why it is only one, if it is.
-        """
-        pinned = request.incoming.by_name.get(b"x-router-worker")
-        if pinned is not None:
-            worker = self._fleet.get(pinned.decode("latin-1"))
-            if worker is None:
-                raise unknown_worker(pinned.decode("latin-1"))
-            return (worker,), "pinned"
-        candidates = self._fleet.candidates(request.model)
-        if request.endpoint.stores:
-            home = self._homes.find(
-                request.previous_response_id or stored_response_id(request.incoming.path)
-            )
-            for worker in candidates:
-                if worker.id == home:
-                    return (worker,), "home"
-        return candidates, ""
 
 
 def _prefill(journey: Journey) -> PendingPrefill:

@@ -21,6 +21,8 @@ LENGTHS = (128_000, 1000)
 PROMPTS = 16
 """Of a kind, asked for in turn."""
 
+OPERATIONS = ("wait", "withdraw", "expire", "drain", "drain, looked up anew")
+
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
@@ -74,12 +76,12 @@ def operations(
         for count in (1, tenants):
             line = Line(Rig(size, blocks), waiting, count)
             for _ in range(repeats):
-                for step in (line.drain, line.wait, line.withdraw, line.wait, line.expire):
+                for step in (line.drain, line.withdraw, line.wait, line.expire):
                     step()
             for _ in range(repeats):
                 line.drain_stale()
-                line.wait()
-            yield [f"{size}", f"{count}", *map(micros, line.costs.values())]
+            costs = [micros(line.costs[name]) for name in OPERATIONS]
+            yield [f"{size}", f"{count}", *costs, f"{line.idle()}"]
 
 
 def main(args: argparse.Namespace) -> None:
@@ -91,9 +93,9 @@ def main(args: argparse.Namespace) -> None:
     header = "workers | tokens | held by | look up | choose | both"
     print(table(header.split(" | "), list(decisions(fleets[0], args.blocks, args.repeats))))
     print(f"\nThe queue with {args.waiting:,} waiting, µs of CPU\n")
-    header = "workers | tenants | drain | wait | withdraw | expire | drain, looked up anew"
+    columns = ["workers", "tenants", *OPERATIONS, "left idle"]
     rows = operations(fleets[1], args.waiting, args.tenants, args.blocks, args.repeats)
-    print(table(header.split(" | "), list(rows)))
+    print(table(columns, list(rows)))
 
 
 if __name__ == "__main__":

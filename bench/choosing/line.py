@@ -9,6 +9,7 @@ from time import process_time
 
 from bench.choosing.rig import Rig
 from router.errors import RouterError
+from router.fleet.worker import Worker
 from router.routing.policy import Decision
 
 Costs = dict[str, list[float]]
@@ -81,21 +82,27 @@ class Line:
         self.rig.fill(decision.worker, self._now)
 
     def drain(self, name: str = "drain") -> None:
-        """A worker has room again, and one is sent there."""
+        """A worker has room again; as many come as were sent there."""
         self._now += _TICK_S
-        while True:
-            before = len(self)
-            self.rig.free(self.rig.random.choice(self.rig.workers), self._now)
-            with self._timed(name):
-                self.rig.queue.drain(self._now)
-            if before - len(self) == 1:
-                return
-            self.costs[name].pop()
+        before = len(self)
+        self.rig.free(self.rig.random.choice(self._full() or self.rig.workers), self._now)
+        with self._timed(name):
+            self.rig.queue.drain(self._now)
+        for _ in range(before - len(self)):
+            self.wait()
 
     def drain_stale(self) -> None:
         """The same when what is known of the first in order is old: they are looked up anew."""
         self._now += _STALE_S
         self.drain("drain, looked up anew")
+
+    def idle(self) -> int:
+        """Workers that have room though so many wait."""
+        return len(self.rig.workers) - len(self._full())
+
+    def _full(self) -> list[Worker]:
+        room = self.rig.queue.room
+        return [worker for worker in self.rig.workers if not room.at(worker, self._now)]
 
     def withdraw(self) -> None:
         """Somebody leaves."""

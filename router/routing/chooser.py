@@ -8,7 +8,8 @@ from router.ids import WorkerId
 from router.index.base import Index
 from router.prompt.identity import Identity
 from router.routing.cost import CostModel
-from router.routing.policy import Choice, Decision, Policy, Question, Waiter
+from router.routing.policy import Choice, Decision, Policy, Preview, Question, Waiter
+from router.routing.preview import possible
 from router.telemetry.metrics import Histogram
 
 Lookup = Mapping[WorkerId, int]
@@ -65,11 +66,14 @@ class Immediate:
 
     def offer(self, question: Question) -> Decision:
         """The policy's choice; a single candidate needs none."""
-        if len(question.candidates) == 1:
-            choice = Choice(question.candidates[0], "only_candidate")
-        else:
-            choice = self._policy(question)
+        choice = _only(question) if len(question.candidates) == 1 else self._policy(question)
         return self._chooser.expect(self.name, choice, question)
+
+    def preview(self, question: Question) -> Preview:
+        """The policy's choice."""
+        if len(question.candidates) == 1:
+            return Preview([_only(question)])
+        return Preview(possible(self._policy, question))
 
     def wait(self, question: Question, waiter: Waiter) -> None:
         """Never needed."""
@@ -86,3 +90,7 @@ class Immediate:
 
     def close(self, error: RouterError) -> None:
         """Nobody waits."""
+
+
+def _only(question: Question) -> Choice:
+    return Choice(question.candidates[0], "only_candidate")

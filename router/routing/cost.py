@@ -96,7 +96,7 @@ class Rates:
     A sample counts for at most four times what was expected, or a fourth: one stall is not a slow worker.
     Without samples a scale returns to the fleet's median, so that who was slow once is tried again. Workers
     within 25 % of the median count as equal, so that noise does not move traffic. `scales` has the workers
-    that have answered, `middle` is everybody else's.
+    that have answered, `middle`, the median when time last passed, is everybody else's.
     """
 
     def __init__(self) -> None:
@@ -115,9 +115,9 @@ class Rates:
         observed = self._observed.get(worker, _PRIOR_SECONDS * self.middle)
         expected = predicted_s * observed / predicted
         clipped = min(max(observed_s, expected / _CLIP), expected * _CLIP)
-        self._predicted[worker] = _FORGET * predicted + predicted_s
-        self._observed[worker] = _FORGET * observed + clipped
-        self._update()
+        predicted = self._predicted[worker] = _FORGET * predicted + predicted_s
+        observed = self._observed[worker] = _FORGET * observed + clipped
+        self.scales[worker] = self._evened(observed / predicted)
 
     def relax(self, elapsed_s: float) -> None:
         """Time has passed: all is forgotten by half in `_HALF_LIFE_S`, in favour of the median."""
@@ -137,5 +137,8 @@ class Rates:
     def _update(self) -> None:
         raw = {w: self._observed[w] / self._predicted[w] for w in self._predicted}
         self.middle = median(raw.values()) if raw else 1.0
-        low, high = (self.middle * bound for bound in _EVEN)
-        self.scales = {w: self.middle if low < s < high else s for w, s in raw.items()}
+        self.scales = {w: self._evened(scale) for w, scale in raw.items()}
+
+    def _evened(self, scale: float) -> float:
+        low, high = _EVEN
+        return self.middle if low * self.middle < scale < high * self.middle else scale

@@ -8,7 +8,7 @@ from typing import Any
 from router.errors import RouterError
 from router.prompt.identity import Identity
 from router.routing.chooser import Chooser, Lookup
-from router.routing.policy import Admission, Choice, Decision, Question, Waiter
+from router.routing.policy import Admission, Choice, Decision, Preview, Question, Waiter
 
 LOOK_S = 0.025
 """Pause between two looks at the queue: some room opens by time alone, without a word from a worker."""
@@ -40,6 +40,11 @@ class Dispatch:
         """How many wait."""
         return len(self._admission)
 
+    @property
+    def policy(self) -> str:
+        """The policy's name."""
+        return self._admission.name
+
     def look_up(self, identity: Identity) -> Lookup:
         """Leading blocks of the prompt that each worker holds."""
         return self._chooser.look_up(identity)
@@ -56,6 +61,12 @@ class Dispatch:
             choice = Choice(question.candidates[0], bound)
             return self._chooser.expect(self._admission.name, choice, question)
         return (self._admission if works else self._aside).offer(question)
+
+    def preview(self, question: Question, *, bound: str, works: bool) -> Preview:
+        """What `decide` would say, and why it would say to wait. Changes nothing but that lots may be drawn."""
+        if bound:
+            return Preview([Choice(question.candidates[0], bound)])
+        return (self._admission if works else self._aside).preview(question)
 
     def wait(self, question: Question, waiter: Waiter) -> None:
         """Decide later; may decide at once. Raises `RouterError` when too many wait."""

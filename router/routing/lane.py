@@ -80,8 +80,12 @@ class Line:
             insort(self._entries, (ticket.place, ticket))
 
     def first(self, limit: int) -> list[Ticket]:
-        """The next in order."""
-        return [entry[1] for entry in self._entries[:limit]]
+        """The next in order, and a sample of those behind them, a fourth as many."""
+        entries = self._entries[:limit]
+        behind = len(self._entries) - limit
+        if behind > 0:
+            entries += self._entries[limit :: -(-behind // (limit // 4 or 1))]
+        return [entry[1] for entry in entries]
 
     # -- whose patience is at its end ----------------------------------------------------------
 

@@ -9,6 +9,7 @@ import xxhash
 from router.fleet.worker import Worker
 from router.routing.cost import CostModel
 from router.routing.policy import Choice, Policy, Question
+from router.routing.preview import Remembering
 from router.routing.pricing import Prices
 
 
@@ -53,10 +54,13 @@ def round_robin(tools: Tools) -> Policy:
     turns: dict[str | None, int] = {}
 
     def choose(q: Question) -> Choice:
-        turn = turns[q.request.model] = turns.get(q.request.model, -1) + 1
+        turn = turns.get(q.request.model, 0)
         return Choice(sorted(q.candidates, key=_order)[turn % len(q.candidates)], "turn")
 
-    return choose
+    def note(q: Question, _: Choice) -> None:
+        turns[q.request.model] = turns.get(q.request.model, 0) + 1
+
+    return Remembering(choose, note)
 
 
 def at_random(tools: Tools) -> Policy:

@@ -66,6 +66,24 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     ttft_s: float
 
 
+class Preview(msgspec.Struct, frozen=True):
+    """What would become of a request now. `choices`: where it would go, several where a lot decides; `waits`:
+    why it would wait first, in a word or two, empty when it would not.
+
+    By candidate, None where a policy goes by something else: `costs`, seconds, the lowest wins; `lacks`, why it
+    has no room for the request, empty when it has.
+    """
+
+    choices: Sequence[Choice]
+    waits: str = ""
+    costs: Sequence[float] | None = None
+    lacks: Sequence[str] | None = None
+
+
+QUEUE_FULL = "queue_full"
+"""`Preview.waits` of a request that would be turned away, as too many wait."""
+
+
 class Waiter(Protocol):
     """Whoever waits for a decision."""
 
@@ -83,6 +101,9 @@ class Admission(Protocol):
 
     def offer(self, question: Question) -> Decision | None:
         """Where to send the request now; None: it has to `wait`."""
+
+    def preview(self, question: Question) -> Preview:
+        """What `offer` would say now. Changes nothing but that lots may be drawn."""
 
     def wait(self, question: Question, waiter: Waiter) -> None:
         """Decide later; may decide at once. Raises `RouterError` when too many wait."""

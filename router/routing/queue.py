@@ -15,23 +15,26 @@ from router.fleet.worker import Worker
 from router.routing.chooser import Chooser
 from router.routing.lane import Lane, Ticket
 from router.routing.options import QueueOptions
-from router.routing.policy import Choice, Decision, Question, Waiter
+from router.routing.policy import QUEUE_FULL, Choice, Decision, Preview, Question, Waiter
 from router.routing.pricing import Prices
 from router.routing.room import Room
 
 SCAN = 128
-"""How many of the waiting are looked at when there is room."""
+"""How many of the first are looked at when there is room, and up to a fourth more of those behind them: what
+workers the first ones have no use for may suit others.
+"""
 
 REFRESH_S = 0.2
 """Age at which what is known of a waiting prompt's caches is looked up anew."""
 
+_LOOKUPS = 32
 _OTHERS = 16
-"""How many of the oldest are looked up along with those at the front, so that each comes to it."""
+"""How many at the front are looked up at a time, and of the oldest along with them, so that each comes to it."""
 
 _CROWDING = 2.0
 _MOST_CROWDING = 20.0
-"""A second of a worker's time holds up everybody who waits: it counts twice for each that waits per worker, so
-that a crowd is served where its caches are. Bounded, since what a crowd waits for may be memory instead.
+"""A second of a worker's time holds up everybody who waits: it counts twice more for each that waits per worker,
+so that a crowd is served where its caches are. Bounded, since what a crowd waits for may be memory instead.
 """
 
 
@@ -83,6 +86,29 @@ class LateBinding:
             return None
         return self._decide(question, worker)
 
+    def preview(self, question: Question) -> Preview:
+        """What `offer` would say, and `wait` if it had to: in the queue caches count for more."""
+        lane = self._lanes.get(question.request.model)
+        ahead = len(lane) if lane is not None else 0
+        lacks = [self.room.lacking(question, w, question.now) for w in question.candidates]
+        costs, best = self._compare(question, 0.0)
+        waits = "others_wait" if ahead else lacks[best[0]]
+        if waits:
+            costs, best = self._compare(question, _crowding(ahead + 1, question.candidates))
+            full = len(self._tickets) >= self.options.limit
+            waits = QUEUE_FULL if full else waits if ahead else lacks[best[0]]
+        choices = [_choice(question, question.candidates[place]) for place in best]
+        return Preview(choices, waits, costs, lacks)
+
+    def _compare(self, question: Question, crowding: float) -> tuple[list[float], list[int]]:
+        """The cost on each candidate, and where it is least."""
+        workers = question.candidates
+        places = {worker.id: place for place, worker in enumerate(workers)}
+        prices = Prices(workers, places, self._cost, question.now, crowding)
+        costs = prices.of(question.identity, question.overlaps)
+        least = min(costs)
+        return costs, [place for place, cost in enumerate(costs) if cost == least]
+
     def wait(self, question: Question, waiter: Waiter) -> None:
         """Take a place in the queue; it may be this one's turn at once."""
         if len(self._tickets) >= self.options.limit:
@@ -102,6 +128,7 @@ class LateBinding:
         ticket = self._tickets.pop(waiter, None)
         if ticket is not None:
             self._lanes[ticket.question.request.model].remove(ticket)
+            self._stirred = True
 
     # -- departures ----------------------------------------------------------------------------
 
@@ -138,8 +165,7 @@ class LateBinding:
         rooms = [room.at(worker, now) for worker in workers]
         if True not in rooms:
             return False
-        crowding = min(_CROWDING * len(lane) / len(workers), _MOST_CROWDING)
-        prices = Prices(workers, lane.places, self._cost, now, crowding)
+        prices = Prices(workers, lane.places, self._cost, now, _crowding(len(lane), workers))
         reserved = [False] * len(rooms)
         for ticket in self._front(lane, prices, now):
             question = ticket.question
@@ -170,8 +196,7 @@ class LateBinding:
         ticket.waiter.go(self._decide(question, worker))
 
     def _decide(self, question: Question, worker: Worker) -> Decision:
-        reason = "cached" if worker.id in question.overlaps else "least_wait"
-        return self._chooser.expect(self.name, Choice(worker, reason), question)
+        return self._chooser.expect(self.name, _choice(question, worker), question)
 
     # -- judgement -----------------------------------------------------------------------------
 
@@ -185,7 +210,7 @@ class LateBinding:
         """The first in order, by what the caches hold now."""
         late = now - self.options.patience_s
         first = lane.first(SCAN, late)
-        stale = [t for t in first if now - t.looked_up_at > REFRESH_S]
+        stale = [t for t in first if now - t.looked_up_at > REFRESH_S][:_LOOKUPS]
         if not stale:
             return first
         stale += [t for t in islice(lane.tickets, _OTHERS) if now - t.looked_up_at > REFRESH_S]
@@ -215,14 +240,23 @@ class LateBinding:
             self._turn_away(ticket, error)
 
     def _turn_away(self, ticket: Ticket, error: RouterError) -> None:
-        self.withdraw(ticket.waiter)
-        ticket.waiter.turn_away(error)
+        if ticket.waiter in self._tickets:  # else it withdrew while another was told
+            self.withdraw(ticket.waiter)
+            ticket.waiter.turn_away(error)
 
     def _retry_after(self) -> int:
         """Seconds until about half of what waits is done."""
         work = sum(ticket.own_s for ticket in self._tickets.values())
         workers = max((len(lane.workers) for lane in self._lanes.values()), default=1)
         return max(1, min(60, round(work / workers / 2)))
+
+
+def _choice(question: Question, worker: Worker) -> Choice:
+    return Choice(worker, "cached" if worker.id in question.overlaps else "least_wait")
+
+
+def _crowding(waiting: int, workers: Sequence[Worker]) -> float:
+    return min(_CROWDING * waiting / len(workers), _MOST_CROWDING)
 
 
 def _untried(question: Question, workers: Sequence[Worker]) -> Sequence[Worker]:

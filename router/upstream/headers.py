@@ -18,6 +18,9 @@ HOP_BY_HOP = frozenset(
         b"http2-settings",
     )
 )
+EXPLAIN = b"x-router-explain"
+"""A request with this field at `1` is answered with further ones: why it went where."""
+
 _NOT_TO_WORKER = HOP_BY_HOP | frozenset(
     (
         b"host",
@@ -26,9 +29,21 @@ _NOT_TO_WORKER = HOP_BY_HOP | frozenset(
         b"proxy-authorization",
         b"x-request-id",
         b"x-router-worker",
+        EXPLAIN,
     )
 )
-_NOT_TO_CLIENT = HOP_BY_HOP | frozenset((b"content-length", b"x-request-id", b"x-router-worker"))
+_NOT_TO_CLIENT = HOP_BY_HOP | frozenset(
+    (
+        b"content-length",
+        b"x-request-id",
+        b"x-router-worker",
+        b"x-router-policy",
+        b"x-router-reason",
+        b"x-router-cached-tokens",
+        b"x-router-predicted-ttft-ms",
+        b"x-router-queue-ms",
+    )
+)
 _ORDINARY_CONNECTION = frozenset(
     (b"keep-alive", b"close", b"upgrade", b"te", b"http2-settings", b"")
 )

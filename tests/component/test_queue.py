@@ -1,14 +1,21 @@
 """Requests that wait in the router: when they go, in which order, and who is told what when they do not."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import logging
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from io import BytesIO
 from typing import Any
 
 import pytest
+import uvicorn
 
+from router import app as composition
+from router.settings import Settings
+from router.telemetry.logs import RequestLog
 from tests.component.conftest import StartRouter, StartWorker
 from tests.component.harness import CHAT, RunningRouter, chat, eventually
-from tests.fakes.client import Client, Fields, Response
+from tests.fakes.client import Client, Fields, Response, connect
 from tests.fakes.wire import Request, Wire
 from tests.fakes.worker import FakeWorker, sse
 
@@ -84,7 +91,9 @@ async def asking(stack: Any) -> Callable[[RunningRouter], Ask]:
     """Sends prompts, each on a connection of its own."""
 
     def at(router: RunningRouter) -> Ask:
-        async def ask(name: str, headers: Fields = (), *, target: str = CHAT, **body: Any) -> Client:
+        async def ask(
+            name: str, headers: Fields = (), *, target: str = CHAT, **body: Any
+        ) -> Client:
             client = await stack.enter_async_context(router.connect())
             text = f"{name} " * 50
             await client.post(target, chat(text, stream=True, **body), headers)
@@ -234,7 +243,11 @@ class TestNotGoing:
         assert int(answer.header("retry-after") or 0) >= 1
         assert answer.header("x-request-id")
         error = error_in(answer)
-        assert (error["type"], error["code"], error["param"]) == ("server_error", "queue_full", None)
+        assert (error["type"], error["code"], error["param"]) == (
+            "server_error",
+            "queue_full",
+            None,
+        )
         assert "2 requests wait" in error["message"]
         assert router.total("router_rejected_total", reason="queue_full") == 1
         assert router.total("router_requests_total", outcome="router_error") == 1
@@ -362,3 +375,46 @@ class TestForeignTraffic:
         await eventually(lambda: prompts.arrived == ["p"])
         prompts.finish("p")
         assert (await client.response()).status == 200
+
+
+class TestShutdown:
+    """The real server's own: first it waits for answers, then it ends."""
+
+    @pytest.fixture
+    async def stopping(
+        self, prompts: Prompts, start_worker: StartWorker
+    ) -> AsyncIterator[tuple[uvicorn.Server, Client, Client]]:
+        """A server, whose worker is busy with `p` while `q` waits; it is being stopped."""
+        worker = await start_worker(script=prompts)
+        settings = Settings(workers=[worker.url], room_tokens=1, shutdown_timeout_s=1)
+        app = composition.build(settings, RequestLog(BytesIO(), json=True))
+        server = uvicorn.Server(composition.server_config(app))
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            port = listening.getsockname()[1]
+            running = asyncio.ensure_future(composition.run(app, server, [listening]))
+            await eventually(lambda: server.started, 15.0)
+            async with connect("127.0.0.1", port) as busy, connect("127.0.0.1", port) as queued:
+                await busy.post(CHAT, chat("p " * 50, stream=True))
+                await eventually(lambda: prompts.arrived == ["p"])
+                await queued.post(CHAT, chat("q " * 50, stream=True))
+                await eventually(lambda: len(app.dispatch) == 1)
+                server.should_exit = True
+                yield server, busy, queued
+            await asyncio.wait_for(running, 15.0)
+        logging.getLogger("uvicorn").handlers.clear()
+
+    async def test_who_waits_is_told(
+        self, stopping: tuple[uvicorn.Server, Client, Client], prompts: Prompts
+    ) -> None:
+        *_, queued = stopping
+        answer = await queued.response()
+        assert (answer.status, answer.header("retry-after")) == (503, "1")
+        assert error_in(answer)["code"] == "router_shutting_down"
+        assert prompts.arrived == ["p"]
+
+    async def test_who_comes_to_its_turn_in_time_is_served(
+        self, stopping: tuple[uvicorn.Server, Client, Client], prompts: Prompts
+    ) -> None:
+        _, busy, queued = stopping
+        prompts.finish("p", "q")
+        assert [(await client.response()).status for client in (busy, queued)] == [200, 200]

@@ -21,6 +21,7 @@ from router.routing.affinity import ResponseHomes
 from router.routing.chooser import Chooser, Immediate
 from router.routing.cost import CostModel, Rates
 from router.routing.dispatch import Dispatch
+from router.routing.intake import Intake
 from router.routing.learn import Learner
 from router.routing.policy import Admission, Choice, Question
 from router.routing.options import QueueOptions
@@ -154,9 +155,8 @@ class Stage:
         aside = Immediate("aside", self.first, self.chooser)
         self.dispatch = Dispatch(self.chooser, self.admission, aside, Callers("x-tenant-id"))
         self.fleet.on_change = self.dispatch.stir
-        self.gateway = Gateway(
-            self.fleet, self.identities, self.index, self.dispatch, self.homes, self.reporter
-        )
+        intake = Intake(self.fleet, self.identities, self.homes, self.chooser.look_up)
+        self.gateway = Gateway(self.fleet, intake, self.index, self.dispatch, self.reporter)
         self.clients: list[FakeDownstream] = []
         self.began: list[Journey] = []
 

@@ -65,6 +65,30 @@ class TestSending:
             len(USAGE),
         )
 
+    async def test_or_why_it_went_there_if_it_asks(self, stage: Stage) -> None:
+        stage.pools["a"].idle = [answered()]
+        _, client = stage.begin(headers=[(b"x-router-explain", b"1"), (b"x-a", b"b")])
+        fields = client.events[0][2]
+        decision = stage.chooser.expect(
+            "first", Choice(next(iter(stage.fleet)), "first"), stage.asked(ASKED)
+        )
+        assert fields == [
+            *JSON,
+            (b"x-request-id", b"r1"),
+            (b"x-router-worker", b"a:8000"),
+            *told(decision, 0.0),
+        ]
+        head = stage.pools["a"].connections[0].sent[0][0]
+        assert b"x-router-explain" not in head
+        assert b"x-a: b\r\n" in head
+
+    @pytest.mark.parametrize("value", [b"0", b"", b"false"])
+    async def test_it_can_ask_for_nothing(self, value: bytes, stage: Stage) -> None:
+        stage.pools["a"].idle = [answered()]
+        _, client = stage.begin(headers=[(b"x-router-explain", value)])
+        assert len(client.events[0][2]) == len(JSON) + 2
+        assert b"x-router-explain" not in stage.pools["a"].connections[0].sent[0][0]
+
     async def test_a_connection_is_opened_when_none_is_idle(self, stage: Stage) -> None:
         stage.pools["a"].connects = [answered()]
         client = await stage.serve()

@@ -14,7 +14,16 @@ from router.routing.options import QueueOptions
 from router.routing.peers.common import uncached
 from router.routing.peers.scored import dynamo, llmd, waiting
 from router.routing.policies import Tools
-from router.routing.policy import Choice, Decision, Policy, Question, Waiter
+from router.routing.policy import (
+    QUEUE_FULL,
+    Choice,
+    Decision,
+    Policy,
+    Preview,
+    Question,
+    Waiter,
+)
+from router.routing.preview import possible
 
 _LLMD_QUEUE, _LLMD_KV = 5.0, 0.8
 _RETRY_AFTER_S = 1
@@ -121,6 +130,17 @@ class Gate:
             return None
         return self._decide(question)
 
+    def preview(self, question: Question) -> Preview:
+        """What `offer` would say."""
+        waits = ""
+        if question.request.model in self._lines:
+            waits = "others_wait"
+        elif not self._rule.is_open(question.candidates, question.now, self.options):
+            waits = "saturated"
+        if waits and len(self._tickets) >= self.options.limit:
+            waits = QUEUE_FULL
+        return Preview(possible(self._rule.policy, question), waits)
+
     def wait(self, question: Question, waiter: Waiter) -> None:
         """Take a place in the queue; it may be this one's turn at once."""
         if len(self._tickets) >= self.options.limit:
@@ -156,7 +176,7 @@ class Gate:
 
     def _drain_line(self, model: str | None, line: Line, now: float) -> None:
         while line:
-            [ticket] = line.first(1)
+            ticket = line.first(1)[0]
             try:
                 workers = self._candidates(model)
             except RouterError as error:

@@ -7,6 +7,7 @@ from router.ids import WorkerId
 from router.routing.peers.common import deepest, least
 from router.routing.policies import Tools
 from router.routing.policy import Choice, Policy, Question
+from router.routing.preview import Remembering
 
 WINDOW_S = 180.0
 _PARTS = 18
@@ -64,9 +65,11 @@ def preble(tools: Tools) -> Policy:
         exploit = 2 * q.identity.covered_tokens(depth) > q.identity.tokens
         workers = homes if exploit else q.candidates
         worker = least(workers, [load_s(worker, sums) for worker in workers], pick)
-        tokens, blocks = q.identity.tokens, q.overlaps.get(worker.id, 0)
-        seconds = cost.engine.prefill_s(tokens, q.identity.covered_tokens(blocks))
-        window.add(worker.id, seconds, q.now)
         return Choice(worker, "cached" if exploit else "least_work")
 
-    return choose
+    def note(q: Question, choice: Choice) -> None:
+        worker = choice.worker.id
+        cached = q.identity.covered_tokens(q.overlaps.get(worker, 0))
+        window.add(worker, cost.engine.prefill_s(q.identity.tokens, cached), q.now)
+
+    return Remembering(choose, note)

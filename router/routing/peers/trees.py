@@ -8,6 +8,7 @@ from router.prompt.identity import Identity
 from router.routing.peers.common import deepest, imbalanced, least, least_loaded, less_of_two
 from router.routing.policies import Tools
 from router.routing.policy import Choice, Policy, Question
+from router.routing.preview import Remembering
 
 _UNLIMITED_TOKENS = float("inf")
 _MAX_BLOCKS = 1_000_000
@@ -108,9 +109,7 @@ def ray(tools: Tools) -> Policy:
 
 
 def _remembering(tree: SentTree, decide: Policy) -> Policy:
-    def choose(q: Question) -> Choice:
-        choice = decide(q)
+    def note(q: Question, choice: Choice) -> None:
         tree.sent(choice.worker.id, q.identity, q.now)
-        return choice
 
-    return choose
+    return Remembering(decide, note)

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from router.edge.admin import WorkerView, admin_app
+from router.edge.exchange import EdgeServices, RequestIds
+from router.edge.explain import add_explain
 from router.engines.base import Gauges
 from router.fleet.load import PendingPrefill
 from router.index.memory import MemoryIndex
@@ -25,11 +27,16 @@ PATTERNS = ["*", "/*", "/v1/*", "/[a-z]*", "/v1/models", "/v1/models/*", "/healt
 
 def own_paths() -> list[str]:
     nothing: Any = None
-    routes = admin_app(nothing, nothing, nothing, "0").routes
+    app = admin_app(nothing, nothing, nothing, "0")
+    services = EdgeServices(nothing, nothing, RequestIds(), 1, 1.0)
+    add_explain(app, services, nothing)
     paths = [
-        re.sub(r"\{[^}]*\}", "org/name", route.path) for route in routes if hasattr(route, "path")
+        re.sub(r"\{[^}]*\}", "org/name", route.path)
+        for route in app.routes
+        if hasattr(route, "path")
     ]
-    assert {"/", "/health", "/ready", "/metrics", "/v1/models/org/name", "/docs"} <= set(paths)
+    known = {"/", "/health", "/ready", "/metrics", "/explain", "/v1/models/org/name", "/docs"}
+    assert known <= set(paths)
     return paths
 
 

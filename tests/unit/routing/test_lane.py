@@ -151,9 +151,9 @@ class TestTenants:
         rope.add(9.0, "one")
         rope.add(1.0, "two")
         rope.served(2)
-        rope.add(1.0, "one", name="one")
-        rope.add(1.0, "two", name="two")
-        assert rope.first() == ["one", "two"]
+        for tenant in ("two", "two", "one"):
+            rope.add(1.0, tenant, name=tenant)
+        assert "one" in rope.served(2)
 
 
 class TestPatience:
@@ -163,9 +163,9 @@ class TestPatience:
         """Seconds given to long and short ones while there are always short ones."""
         given: Counter[str] = Counter()
         for _ in range(5000):
-            rope.add(0.1, name="short")
+            rope.add(1.0, name="short")
             ticket = rope.serve(late)
-            given[rope.names[ticket]] += round(1000 * ticket.own_s)
+            given[rope.names[ticket]] += round(ticket.own_s)
         return given
 
     def test_who_came_long_ago_goes_first(self, rope: Rope) -> None:
@@ -186,19 +186,19 @@ class TestPatience:
             rope.add(0.1, "two", name="other")
         assert Counter(rope.served(100, late=1.0))["other"] >= 45
 
-    def test_many_of_them_get_a_hundredth_of_the_time(self, rope: Rope) -> None:
+    def test_many_of_them_get_a_small_share_of_the_time(self, rope: Rope) -> None:
         for _ in range(100):
-            rope.add(1.0, name="long")
+            rope.add(5.0, name="long")
         given = self.flooded(rope, late=100.0)
-        assert 0.005 < given["long"] / given.total() < 0.02
+        assert 0.002 < given["long"] / given.total() < 0.02
 
     def test_what_nobody_needed_is_not_saved_up(self, rope: Rope) -> None:
         for _ in range(10):
-            rope.add(1.0, name="long")
+            rope.add(5.0, name="long")
         self.flooded(rope, late=-inf)
         for _ in range(10):
-            rope.add(0.1, name="short")
-        assert rope.served(10, late=10.0).count("long") <= 3
+            rope.add(1.0, name="short")
+        assert rope.served(10, late=10.0).count("long") <= 2
 
 
 def test_places_follow_the_workers() -> None:

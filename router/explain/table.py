@@ -1,0 +1,114 @@
+"""Shows an explanation to people: a sentence, and the figures that decide as a table."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+_LACKS = {
+    "max_inflight": "it is sent no more than `max_inflight` requests at a time",
+    "prefill_pending": "it has `room_tokens` of prefill to do",
+    "kv_cache_full": "the prompt does not fit its KV cache beside what runs there",
+    "others_wait": "others wait for the same model; the least work goes first",
+    "saturated": "the policy takes the workers to be saturated",
+}
+_EXCLUDED = {
+    "down": "down",
+    "model_not_served": "does not serve the model",
+    "pinned_elsewhere": "the request names another worker",
+    "stored_elsewhere": "another worker stores the response that is referred to",
+}
+_FIGURES = (
+    "cached",
+    "uncached",
+    "in flight",
+    "pending",
+    "KV cache",
+    "scale",
+    "TTFT ms",
+    "cost ms",
+)
+
+
+def shown(explanation: dict[str, Any]) -> RenderableType:
+    """What to print."""
+    return Group(
+        Text(sentence(explanation)),
+        "",
+        _table(explanation),
+        *(Text(line) for line in _notes(explanation)),
+    )
+
+
+def sentence(explanation: dict[str, Any]) -> str:
+    """What would happen, and why."""
+    if explanation["outcome"] == "turned_away":
+        return (
+            f"It would be turned away with 503: {explanation['queue_depth']} requests wait already."
+        )
+    name = explanation["worker"] or f"one of {_listed(explanation['equal'])}, drawn by lot"
+    if explanation["outcome"] == "waits":
+        why = _LACKS.get(explanation["waits"], explanation["waits"])
+        return f"It would wait, as things are for {name}: {why}."
+    return f"It would go to {name} ({explanation['reason']}): {_gain(explanation)}."
+
+
+def _gain(explanation: dict[str, Any]) -> str:
+    best, *others = explanation["workers"]
+    cached, tokens = best["cached_tokens"], explanation["prompt"]["tokens"]
+    left = next((each for each in others if not each["chosen"]), None)
+    against = f" ({left['predicted_ttft_ms']:,.1f} ms on {left['id']})" if left else ""
+    return (
+        f"{cached:,} of {tokens:,} prompt tokens are cached there, the first token is expected after "
+        f"{best['predicted_ttft_ms']:,.1f} ms{against}"
+    )
+
+
+def _listed(names: list[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _table(explanation: dict[str, Any]) -> Table:
+    table = Table(title=Text(_title(explanation)), title_justify="left")
+    table.add_column("worker", no_wrap=True)
+    for name in _FIGURES:
+        table.add_column(name, justify="right")
+    table.add_column("room")
+    for worker in explanation["workers"]:
+        style = "bold" if worker["chosen"] else None
+        table.add_row(*map(Text, _cells(worker)), style=style)  # not markup: ids may have brackets
+    return table
+
+
+def _title(explanation: dict[str, Any]) -> str:
+    prompt = explanation["prompt"]
+    return (
+        f"policy {explanation['policy']}, model {explanation['model'] or 'any'}, "
+        f"{explanation['endpoint']}, {prompt['tokens']:,} prompt tokens in {prompt['blocks']} blocks"
+    )
+
+
+def _cells(worker: dict[str, Any]) -> Iterator[str]:
+    usage, foreign = worker["kv_cache_usage"], worker["foreign"]
+    yield f"{'→' if worker['chosen'] else ' '} {worker['id']}{'' if worker['up'] else ' (down)'}"
+    yield f"{worker['cached_tokens']:,}"
+    yield f"{worker['uncached_tokens']:,}"
+    yield f"{worker['inflight']} + {foreign}" if foreign else f"{worker['inflight']}"
+    yield f"{worker['pending_prefill_tokens']:,}"
+    yield "" if usage is None else f"{usage:.0%}"
+    yield f"{worker['scale']:.2f}"
+    yield f"{worker['predicted_ttft_ms']:,.1f}"
+    yield f"{worker['cost_ms']:,.1f}"
+    yield "" if worker["room"] is None else worker["lacks"] or "yes"
+
+
+def _notes(explanation: dict[str, Any]) -> Iterator[str]:
+    yield (
+        "pending: uncached tokens sent there and not begun with; scale: its seconds for one of the model's; "
+        "TTFT: waiting, own prefill and a step; cost: that and what the request does to others."
+    )
+    if excluded := explanation["excluded"]:
+        whys = (f"{each['id']} ({_EXCLUDED.get(each['why'], each['why'])})" for each in excluded)
+        yield f"Left out: {', '.join(whys)}."

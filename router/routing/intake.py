@@ -1,0 +1,59 @@
+"""From a request to the question that choosing answers."""
+
+from collections.abc import Callable, Sequence
+from time import perf_counter
+
+from router.errors import unknown_worker
+from router.fleet.fleet import Fleet
+from router.fleet.worker import Worker
+from router.prompt.endpoints import stored_response_id
+from router.prompt.identity import Identity, TextIdentity
+from router.prompt.request import Request
+from router.routing.affinity import ResponseHomes
+from router.routing.chooser import Lookup
+from router.routing.policy import Question
+
+PINNED, HOME = "pinned", "home"
+"""Why only one worker will do: the request names it, or it stores what the request refers to."""
+
+
+class Intake:
+    """Identifies a request's prompt and who may serve it. `look_up` tells what workers hold of a prompt."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        identities: TextIdentity,
+        homes: ResponseHomes,
+        look_up: Callable[[Identity], Lookup],
+    ) -> None:
+        self._fleet = fleet
+        self._identities = identities
+        self._homes = homes
+        self._look_up = look_up
+
+    def question(self, request: Request, arrived_at: float) -> tuple[Question, str]:
+        """What there is to decide, and why there is only one candidate (`PINNED`, `HOME`, or empty: there is no
+        reason). Raises `RouterError` when there is none.
+        """
+        candidates, bound = self._candidates(request)
+        identity = self._identities.identify(request)
+        overlaps = self._look_up(identity)
+        return Question(request, identity, candidates, overlaps, perf_counter(), arrived_at), bound
+
+    def _candidates(self, request: Request) -> tuple[Sequence[Worker], str]:
+        pinned = request.incoming.by_name.get(b"x-router-worker")
+        if pinned is not None:
+            worker = self._fleet.get(pinned.decode("latin-1"))
+            if worker is None:
+                raise unknown_worker(pinned.decode("latin-1"))
+            return (worker,), PINNED
+        candidates = self._fleet.candidates(request.model)
+        if request.endpoint.stores:
+            home = self._homes.find(
+                request.previous_response_id or stored_response_id(request.incoming.path)
+            )
+            for worker in candidates:
+                if worker.id == home:
+                    return (worker,), HOME
+        return candidates, ""

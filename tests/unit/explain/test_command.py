@@ -1,0 +1,147 @@
+"""`prefix-router explain`: what is asked, what is printed, and how it ends."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from router.explain import command
+from router.explain.client import NoExplanationError
+from router.explain.command import explain
+from tests.unit.explain.explanations import explanation
+
+
+class FakeRouter:
+    """Stands for a `RouterClient`."""
+
+    def __init__(self) -> None:
+        self.served = ["m"]
+        self.urls: list[str] = []
+        self.headers: dict[str, str] = {}
+        self.asked: list[tuple[Any, str | None]] = []
+        self.error: Exception | None = None
+
+    def __call__(self, url: str, headers: dict[str, str]) -> "FakeRouter":
+        if url == "bad":
+            raise ValueError("'bad' is no URL")
+        self.urls.append(url)
+        self.headers = headers
+        return self
+
+    def models(self) -> list[str]:
+        return self.served
+
+    def explain(self, body: bytes, endpoint: str | None) -> dict[str, Any]:
+        self.asked.append((body, endpoint))
+        if self.error is not None:
+            raise self.error
+        return explanation()
+
+
+@pytest.fixture
+def router(monkeypatch: pytest.MonkeyPatch) -> FakeRouter:
+    fake = FakeRouter()
+    monkeypatch.setattr(command, "RouterClient", fake)
+    return fake
+
+
+def run(*arguments: str, text: bytes | str | None = None) -> Result:
+    return CliRunner().invoke(explain, arguments, input=text)
+
+
+class TestAsking:
+    def test_a_prompt_is_a_chat(self, router: FakeRouter) -> None:
+        result = run("Why é?")
+        assert result.exit_code == 0, result.output
+        body = '{"model":"m","messages":[{"role":"user","content":"Why é?"}]}'
+        assert router.asked == [(body.encode(), None)]
+        assert router.urls == ["http://127.0.0.1:8080"]
+
+    @pytest.mark.parametrize(
+        ("endpoint", "member", "content"),
+        [
+            ("/v1/chat/completions", "messages", [{"role": "user", "content": "q"}]),
+            ("/v1/messages", "messages", [{"role": "user", "content": "q"}]),
+            ("/v1/completions", "prompt", "q"),
+            ("/v1/responses", "input", "q"),
+            ("/v1/embeddings", "input", "q"),
+        ],
+    )
+    def test_or_what_the_endpoint_takes(
+        self, endpoint: str, member: str, content: Any, router: FakeRouter
+    ) -> None:
+        run("--endpoint", endpoint, "--model", "big", "q")
+        ((body, named),) = router.asked
+        assert json.loads(body) == {"model": "big", member: content}
+        assert named == endpoint
+
+    def test_from_standard_input(self, router: FakeRouter) -> None:
+        run("-", text=b"a \xff prompt")
+        assert json.loads(router.asked[0][0])["messages"][0]["content"] == "a \ufffd prompt"
+
+    def test_a_whole_body(self, router: FakeRouter, tmp_path: Path) -> None:
+        file = tmp_path / "body.json"
+        file.write_bytes(b'{"any": 1}\n')
+        run("--body", str(file), "--endpoint", "/v1/rerank")
+        assert router.asked == [(b'{"any": 1}\n', "/v1/rerank")]
+        run("--body", "-", text=b"{}")
+        assert router.asked[1] == (b"{}", None)
+
+    def test_who_is_asked_and_with_what(self, router: FakeRouter) -> None:
+        run("--router", "http://r:1", "--header", "X-Session-Id: s:1", "--header", "a:b", "q")
+        assert router.urls == ["http://r:1"]
+        assert router.headers == {"X-Session-Id": "s:1", "a": "b"}
+
+
+class TestPrinting:
+    def test_a_table(self, router: FakeRouter) -> None:
+        output = run("q").output
+        assert output.startswith("It would go to gpu-1:8000 (cached): ")
+        assert "→ gpu-1:8000" in output
+        assert max(map(len, output.splitlines())) <= 120
+
+    def test_json(self, router: FakeRouter) -> None:
+        assert json.loads(run("--json", "q").output) == explanation()
+
+
+class TestMistakes:
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            [],
+            ["--body", "-", "q"],
+            ["--body", "/nowhere/at/all", "--json"],
+            ["--endpoint", "/v1/rerank", "q"],
+            ["--router", "bad", "q"],
+            ["--header", "nothing", "q"],
+            ["--header", ":x", "q"],
+            ["--header", "x: ü", "q"],
+            ["--header", "x: a\nb: c", "q"],
+            ["--no-such-flag"],
+        ],
+    )
+    def test_end_it_with_2(self, arguments: list[str], router: FakeRouter) -> None:
+        result = run(*arguments)
+        assert result.exit_code == 2
+        assert "Error: " in result.stderr
+        assert router.asked == []
+
+    def test_several_models_are_served(self, router: FakeRouter) -> None:
+        router.served = ["m", "n"]
+        result = run("q")
+        assert result.exit_code == 2
+        assert "Choose one of the models with --model: m, n." in result.stderr
+
+    def test_none_is_served(self, router: FakeRouter) -> None:
+        router.served = []
+        result = run("q")
+        assert result.exit_code == 1
+        assert "No worker serves a model yet" in result.stderr
+
+    def test_the_router_says_no(self, router: FakeRouter) -> None:
+        router.error = NoExplanationError("The model `x` does not exist.")
+        result = run("--model", "x", "q")
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert result.stderr == "Error: The model `x` does not exist.\n"

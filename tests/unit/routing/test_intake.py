@@ -1,0 +1,96 @@
+"""The question that a request asks: its prompt, its candidates, and why there is only one."""
+
+from typing import Any
+
+import pytest
+
+from router.errors import RouterError
+from router.ids import WorkerId
+from router.prompt.identity import TextIdentity
+from router.routing.affinity import ResponseHomes
+from router.routing.intake import HOME, PINNED, Intake
+from router.routing.policy import Question
+from tests.unit.support import chat, fleet_of, request
+
+ASKED = chat("word " * 100)
+
+
+class Desk:
+    """An intake before workers `a` and `b`."""
+
+    def __init__(self) -> None:
+        self.fleet = fleet_of("a", "b")
+        self.homes = ResponseHomes()
+        self.overlaps = {WorkerId("b:8000"): 2}
+        self.intake = Intake(self.fleet, TextIdentity(), self.homes, lambda _: self.overlaps)
+
+    def ask(self, body: dict[str, Any] | None = None, **rest: Any) -> tuple[Question, str]:
+        return self.intake.question(request(ASKED if body is None else body, **rest), 5.0)
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+def names(question: Question) -> str:
+    return "".join(worker.id[0] for worker in question.candidates)
+
+
+def test_all_that_serve_its_model(desk: Desk) -> None:
+    question, bound = desk.ask()
+    assert (names(question), bound) == ("ab", "")
+    assert question.identity == TextIdentity().identify(request(ASKED))
+    assert question.overlaps is desk.overlaps
+    assert question.arrived_at == 5.0
+    assert question.now > 5.0
+    assert question.tried == ()
+
+
+def test_nobody_serves_it(desk: Desk) -> None:
+    with pytest.raises(RouterError) as caught:
+        desk.ask({**ASKED, "model": "other"})
+    assert caught.value.code == "model_not_found"
+
+
+def test_it_names_its_worker(desk: Desk) -> None:
+    question, bound = desk.ask(headers=[(b"x-router-worker", b"b:8000")])
+    assert (names(question), bound) == ("b", PINNED)
+
+
+def test_the_named_one_need_not_be_up_nor_serve_its_model(desk: Desk) -> None:
+    (_, b) = desk.fleet
+    desk.fleet.mark_down(b, "away")
+    headers = [(b"x-router-worker", b"b:8000")]
+    question, bound = desk.ask({**ASKED, "model": "other"}, headers=headers)
+    assert (names(question), bound) == ("b", PINNED)
+
+
+def test_it_names_a_worker_that_is_not_there(desk: Desk) -> None:
+    with pytest.raises(RouterError) as caught:
+        desk.ask(headers=[(b"x-router-worker", b"z:1")])
+    assert caught.value.code == "unknown_worker"
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/responses", {"model": "m", "input": "q", "previous_response_id": "resp_1"}),
+        ("/v1/responses/resp_1", {}),
+        ("/v1/responses/resp_1/cancel", {}),
+    ],
+)
+def test_one_stores_what_it_refers_to(desk: Desk, path: str, body: dict[str, Any]) -> None:
+    assert desk.ask(body, path=path)[1] == ""
+    desk.homes.remember("resp_1", WorkerId("b:8000"))
+    question, bound = desk.ask(body, path=path)
+    assert (names(question), bound) == ("b", HOME)
+
+
+def test_a_home_that_is_down_is_none(desk: Desk) -> None:
+    desk.homes.remember("resp_1", WorkerId("b:8000"))
+    (_, b) = desk.fleet
+    desk.fleet.mark_down(b, "away")
+    body = {"model": "m", "input": "q", "previous_response_id": "resp_1"}
+    question, bound = desk.ask(body, path="/v1/responses")
+    assert (names(question), bound) == ("a", "")
