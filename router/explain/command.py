@@ -20,7 +20,8 @@ _PROMPTS = {
 }
 """Endpoints that a prompt makes a request for, and what it is called there."""
 
-_WIDTH = 120
+_WIDTH = 500
+"""Of what is not a terminal: whoever reads a file or a pipe wants whole lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,5 +121,4 @@ def _only_model(client: RouterClient) -> str:
 
 
 def _console() -> Console:
-    """Whoever reads a file or a pipe wants whole lines."""
     return Console(width=None if sys.stdout.isatty() else _WIDTH, highlight=False)

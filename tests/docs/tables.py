@@ -19,6 +19,7 @@ ADMIN = {
     "/ready": "200 when a worker is up and serves a model, else 503",
     "/metrics": "Prometheus metrics of the router",
     "/workers": "every worker with its state",
+    "/explain": "POST: where a request with this body would go now, and why",
     "/v1/models": "every model that a worker serves",
     "/v1/models/{model}": "one model",
 }

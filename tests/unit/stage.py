@@ -23,8 +23,8 @@ from router.routing.cost import CostModel, Rates
 from router.routing.dispatch import Dispatch
 from router.routing.intake import Intake
 from router.routing.learn import Learner
-from router.routing.policy import Admission, Choice, Question
 from router.routing.options import QueueOptions
+from router.routing.policy import Admission, Choice, Question
 from router.routing.queue import LateBinding
 from router.telemetry.logs import RequestLog
 from router.telemetry.metrics import Metrics

@@ -15,6 +15,8 @@ from router import cli as cli_module
 from router.cli import cli
 from router.settings import Settings
 
+CONTEXT = click.Context(cli)
+
 
 @pytest.fixture(autouse=True)
 def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,8 +51,10 @@ class TestHelp:
         assert result.exit_code == 0
         assert result.output.startswith(f"Usage: prefix-router {name}")
         for parameter in cli.commands[name].params:
-            assert isinstance(parameter, click.Option)
-            assert parameter.opts[0] in result.output
+            option = isinstance(parameter, click.Option)
+            assert (
+                parameter.opts[0] if option else parameter.make_metavar(CONTEXT)
+            ) in result.output
 
     @pytest.mark.parametrize(
         ("flag", "setting"), [("--host", "host"), ("--port", "port"), ("--policy", "policy")]

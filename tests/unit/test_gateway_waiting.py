@@ -95,6 +95,17 @@ class TestRoom:
         assert waiting.queued_s > 0.0
         assert waiting.sent_at > waiting.arrived_at
 
+    async def test_it_can_be_told_how_long_it_waited(self, stage: Stage) -> None:
+        on_a, _ = await fill(stage)
+        asking = [(b"x-router-explain", b"1")]
+        journey, client = stage.begin(STREAMING, headers=asking)
+        first_token(on_a)
+        await quiet()
+        end(journey)
+        fields = dict(client.events[0][2])
+        assert fields[b"x-router-queue-ms"] == b"%.1f" % (journey.queued_s * 1e3)
+        assert fields[b"x-router-policy"] == b"prefix"
+
     async def test_it_goes_when_the_client_before_it_leaves(self, stage: Stage) -> None:
         on_a, _ = await fill(stage)
         stage.begin(STREAMING)

@@ -352,6 +352,7 @@ class TestLearning:
     @pytest.mark.parametrize("path", ["/v1/completions", "/v1/embeddings"])
     def test_an_answer_as_a_whole_that_is_quick_teaches_a_rate(self, desk: Desk, path: str) -> None:
         desk.concluded(desk.routed(plain(), path=path))
+        desk.rates.relax(0.0)
         assert desk.rates.scale(desk.worker.id) < 1.0
 
     @pytest.mark.parametrize(

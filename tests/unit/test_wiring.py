@@ -10,8 +10,8 @@ from router.prompt.identity import TextIdentity
 from router.routing.chooser import Chooser
 from router.routing.cost import CostModel, Rates
 from router.routing.dispatch import Dispatch
-from router.routing.policy import Question
 from router.routing.options import QueueOptions
+from router.routing.policy import Question
 from router.routing.queue import LateBinding
 from router.telemetry.metrics import Metrics
 from router.wiring import tie

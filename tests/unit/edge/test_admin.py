@@ -16,8 +16,8 @@ from router.index.predicted import PredictedIndex
 from router.prompt.endpoints import EndpointTable, canonical_path
 from router.routing.chooser import Chooser, Immediate
 from router.routing.cost import CostModel, Rates
-from router.routing.policies import Tools, at_random
 from router.routing.options import QueueOptions
+from router.routing.policies import Tools, at_random
 from router.routing.queue import LateBinding
 from router.telemetry.metrics import LOOKUP_BUCKETS_S, Histogram
 from tests.unit.support import fleet_of

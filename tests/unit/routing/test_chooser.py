@@ -10,7 +10,7 @@ from router.index.predicted import PredictedIndex
 from router.prompt.identity import TextIdentity
 from router.routing.chooser import Chooser, Immediate, Lookup
 from router.routing.cost import CostModel, Rates
-from router.routing.policy import Choice, Decision, Question
+from router.routing.policy import Choice, Decision, Preview, Question
 from router.telemetry.metrics import LOOKUP_BUCKETS_S, Histogram
 from tests.unit.support import FakeWaiter, chat, request, workers_of
 
@@ -115,6 +115,12 @@ class TestImmediate:
         decision = bench.immediate.offer(question)
         assert (decision.worker, decision.policy, decision.reason) == (b, "last", "last")
         assert bench.questions == [question]
+
+    def test_what_it_would_choose(self, bench: Bench) -> None:
+        a, b = workers_of("a", "b")
+        assert bench.immediate.preview(ask([a])) == Preview([Choice(a, "only_candidate")])
+        assert bench.questions == []
+        assert bench.immediate.preview(ask([a, b])) == Preview((Choice(b, "last"),))
 
     def test_nobody_waits(self, bench: Bench) -> None:
         (a,), waiter = workers_of("a"), FakeWaiter()

@@ -14,7 +14,7 @@ from router.routing import dispatch as module
 from router.routing.chooser import Chooser
 from router.routing.cost import CostModel, Rates
 from router.routing.dispatch import Dispatch
-from router.routing.policy import Choice, Decision, Question, Waiter
+from router.routing.policy import Choice, Decision, Preview, Question, Waiter
 from router.telemetry.metrics import LOOKUP_BUCKETS_S, Histogram
 from tests.unit.support import FakeWaiter, chat, request, workers_of
 
@@ -42,6 +42,9 @@ class ScriptedAdmission:
     def offer(self, question: Question) -> Decision | None:
         choice = Choice(question.candidates[0], self._reason)
         return self._chooser.expect(self.name, choice, question)
+
+    def preview(self, question: Question) -> Preview:
+        return Preview([Choice(question.candidates[0], self._reason)])
 
     def wait(self, question: Question, waiter: Waiter) -> None:
         self.waiting.append(waiter)
@@ -110,6 +113,8 @@ class TestDeciding:
         assert decision is not None
         assert (decision.worker, decision.policy, decision.reason) == (a, "scripted", reason)
         assert desk.asked == [], "tenants and priorities are for those that wait"
+        preview = desk.dispatch.preview(question([a, b]), bound=bound, works=works)
+        assert preview == Preview([Choice(a, reason)])
 
     async def test_those_that_wait_have_a_tenant_and_a_priority(self, desk: Desk) -> None:
         asked = question(workers_of("a"))

@@ -167,6 +167,45 @@ class TestRoom:
         assert asked.worker is hall.all[0]
 
 
+class TestLongSessions:
+    """An agent's context of 100k tokens grows by a little each turn."""
+
+    CONTEXT, GROWN = 1000, 1005  # blocks
+
+    def test_a_turn_waits_for_its_worker_while_that_is_cheaper_than_computing_all_anew(self) -> None:
+        hall = Hall("a", "b")
+        held(hall, hall.all[0], 1, blocks=self.CONTEXT)
+        busy = prefill(hall.all[0], 2000, seconds=1.0)  # computing all takes about 9 s
+        turn = hall.ask(1, blocks=self.GROWN)
+        assert turn.waiting
+        hall.all[0].load.prefilled(busy, hall.now)
+        hall.drain(0.5)
+        assert turn.worker is hall.all[0]
+
+    def test_it_moves_when_the_wait_would_be_longer(self) -> None:
+        hall = Hall("a", "b")
+        held(hall, hall.all[0], 1, blocks=self.CONTEXT)
+        prefill(hall.all[0], 50_000, seconds=30.0)
+        assert hall.ask(1, blocks=self.GROWN).worker is hall.all[1]
+
+    def test_it_stays_where_it_has_moved_to(self) -> None:
+        hall = Hall("a", "b")
+        held(hall, hall.all[0], 1, blocks=self.CONTEXT)
+        busy = prefill(hall.all[0], 50_000, seconds=30.0)
+        moved = hall.ask(1, blocks=self.GROWN)
+        moved.first_token()
+        moved.end()
+        hall.all[0].load.prefilled(busy, hall.now)
+        assert hall.ask(1, 1, blocks=self.GROWN + 5).worker is hall.all[1]
+
+    def test_many_short_ones_there_do_not_drive_it_away(self) -> None:
+        """Twenty answers run on its worker: what a turn costs them is far less than a new prefill costs."""
+        hall = Hall("a", "b")
+        held(hall, hall.all[0], 1, blocks=self.CONTEXT)
+        decode(hall.all[0], 20, context=2000)
+        assert hall.ask(1, blocks=self.GROWN).worker is hall.all[0]
+
+
 class TestIdleWorkers:
     def test_those_who_wait_for_a_busy_worker_do_not_keep_an_idle_one_from_others(self) -> None:
         """However many they are, and however short."""
