@@ -172,7 +172,9 @@ class TestLongSessions:
 
     CONTEXT, GROWN = 1000, 1005  # blocks
 
-    def test_a_turn_waits_for_its_worker_while_that_is_cheaper_than_computing_all_anew(self) -> None:
+    def test_a_turn_waits_for_its_worker_while_that_is_cheaper_than_computing_all_anew(
+        self,
+    ) -> None:
         hall = Hall("a", "b")
         held(hall, hall.all[0], 1, blocks=self.CONTEXT)
         busy = prefill(hall.all[0], 2000, seconds=1.0)  # computing all takes about 9 s
