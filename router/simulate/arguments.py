@@ -135,5 +135,5 @@ def _known(option: str, name: str, names: Iterable[str]) -> str:
 
 
 def _hint(name: str, names: Iterable[str]) -> str:
-    close = get_close_matches(name, list(names), 1)
+    close = get_close_matches(name, list(names), 1, 0.5)
     return f"; did you mean {close[0]!r}?" if close else ""

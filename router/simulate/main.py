@@ -35,9 +35,8 @@ def main(options: Options, version: str) -> None:
     plan = _plan(options, scenario)
     ticker = Ticker()
     _require_fitting(workload, scenario, ticker.say)
-    quiet()
     jobs = options.jobs or available_cores()
-    with Processes(workload, jobs) as processes, ticker:
+    with quiet(), Processes(workload, jobs) as processes, ticker:
         if plan.capacity is None and options.speeds is None:
             plan = replace(plan, capacity=_load_1(plan, workload, processes, ticker))
         ticker.begin("simulating", len(plan.tasks()))

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from typing import Any, Self, TypeVar
 
 from router.simulate.scenario import Task
@@ -49,6 +50,7 @@ class Processes:
             self._executor.shutdown(wait=False, cancel_futures=True)
             for child in set(multiprocessing.active_children()) - self._others:
                 child.terminate()
+                child.join()
         self._executor.shutdown(cancel_futures=True)
 
     def map(self, function: Function[T], tasks: Sequence[Task]) -> Iterator[T]:
@@ -79,12 +81,19 @@ def _begin(workload: Workload) -> None:
     _workload = workload
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, who ends this one
     threading.Thread(target=_follow_parent, daemon=True).start()
-    quiet()
-
-
-def quiet() -> None:
-    """Workers that fail in a simulation are no news."""
     logging.getLogger("router").setLevel(logging.ERROR)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Workers that fail in a simulation are no news."""
+    logger = logging.getLogger("router")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _follow_parent() -> None:

@@ -17,6 +17,8 @@ ELSEWHERE = {
     "engines/base.py": "a protocol and its data",
     "proxy/downstream.py": "protocols",
     "routing/policy.py": "data and a type",
+    "routing/options.py": "data",
+    "simulate/run_options.py": "data; simulate/test_arguments.py and test_run.py",
     "fleet/worker.py": "data; fleet/test_fleet.py",
     "edge/protocol.py": "a server's connection: tests/component",
     "edge/http_exchange.py": "a server's connection: tests/component",

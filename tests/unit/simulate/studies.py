@@ -59,11 +59,11 @@ def sleeps(work: Workload, task: Task) -> None:
     time.sleep(100)
 
 
-def trace_file(path: Path, requests: int = 60, tokens: int = 3000) -> Path:
-    """A trace in Mooncake's format: five documents, asked about in turn, ten requests a second."""
+def trace_file(path: Path, requests: int = 60, tokens: int = 3000, documents: int = 5) -> Path:
+    """A trace in Mooncake's format: documents, asked about in turn, ten requests a second."""
     rows = []
     for number in range(requests):
-        document = 1000 * (number % 5)
+        document = 1000 * (number % documents)
         blocks = [*range(document, document + tokens // 512), 100_000 + number]
         rows.append(
             {

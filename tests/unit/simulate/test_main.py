@@ -21,7 +21,8 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(simulate, [*arguments, *jobs], obj="1.2")
 
 
-def test_loads_are_found_and_compared(trace: str, tmp_path: Path) -> None:
+def test_loads_are_found_and_compared(tmp_path: Path) -> None:
+    trace = str(trace_file(tmp_path / "some.jsonl", tokens=8000, documents=60))
     report, figures = tmp_path / "report.html", tmp_path / "figures.json"
     result = run(trace, "--workers=2", "--policy=prefix,round_robin", "--load=0.5,1.2",
                  f"--report={report}", f"--json={figures}")  # fmt: skip

@@ -28,7 +28,7 @@ def test_the_table_as_text() -> None:
     title, *lines = click.unstyle(text_table(STUDY, TWO)).splitlines()
     assert title == heading(STUDY, TWO[0])
     assert lines == [
-        "policy       TTFT mean s         p50 s        p99 s        TPOT ms  E2E s  goodput %  hit %  busiest",
+        "policy       TTFT mean s         p50 s        p99 s         TPOT ms  E2E s  goodput %  hit %  busiest",
         "prefix             0.250  1.00x  0.123 1.00x   12.3  1.00x     25.3   7.00       87.5   50.0    1.25x",
         "round_robin         10.0 40.00x  0.123 1.00x    123 10.00x     25.3   7.00       10.0   50.0    1.00x",
     ]
@@ -39,7 +39,7 @@ def test_the_best_is_bold() -> None:
     assert [cell.best for cell in first] == [True, True, True, True, True, True, True, False]
     assert [cell.best for cell in second] == [False, True, False, True, True, False, True, True]
     lines = text_table(STUDY, TWO).splitlines()
-    assert click.style("      0.250", bold=True) in lines[2]
+    assert click.style("        0.250", bold=True) in lines[2]
     assert click.style("10.0", bold=True) not in lines[3]
 
 
