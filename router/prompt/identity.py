@@ -9,7 +9,9 @@ from router.prompt.blocks import chain_seed, covered_bytes, text_keys
 from router.prompt.request import Request
 from router.prompt.token_rates import TokenRates
 
-_INLINE_DATA = re.compile(rb";base64,[A-Za-z0-9+/=_-]*")
+_INLINE_DATA = re.compile(
+    rb';base64,[A-Za-z0-9+/=_-]*|"data"\s*:\s*"[A-Za-z0-9+/=_-]{256,}'  # data URLs; Anthropic, audio
+)
 _MEDIA_TOKENS = 1000.0
 """What an inline image or clip is taken to cost; its base64 text says nothing about that."""
 
@@ -140,7 +142,7 @@ def _has_media(prompt: bytes) -> bool:
     """Inline data are long runs without a space: only where a few samples show one is all of it searched."""
     step = len(prompt) // _SAMPLES or 1
     samples = (prompt[at : at + _SAMPLE_BYTES] for at in range(step // 2, len(prompt), step))
-    return any(b" " not in sample for sample in samples) and b";base64," in prompt
+    return any(b" " not in sample for sample in samples) and bool(_INLINE_DATA.search(prompt))
 
 
 def _with_media(prompt: bytes, rate: float) -> tuple[float, float]:

@@ -12,8 +12,8 @@ _GRAIN = log(1.05)
 """Work that differs by less than 5 % counts as equal: then the older goes first."""
 
 _SHARE = 0.005
-"""Part of the workers' time that goes to whoever has waited longest, beyond all patience. It lets nobody starve,
-and is so small that it delays nobody else, however many they are.
+"""Part of the workers' time that goes to whoever has waited longest, beyond all patience: the queue never stands
+still for the longest prompts, and so small a part delays nobody else, however many they are.
 """
 
 _SAVED_S = 1.0

@@ -229,9 +229,11 @@ class LateBinding:
 
     def expire(self, now: float) -> None:
         """Turn away who has waited too long."""
-        for ticket in list(self._tickets.values()):
-            if now - ticket.question.arrived_at >= self.options.timeout_s:
-                error = waited_too_long(self.options.timeout_s, self._retry_after())
+        timeout = self.options.timeout_s
+        late = [t for t in self._tickets.values() if now - t.question.arrived_at >= timeout]
+        if late:
+            error = waited_too_long(timeout, self._retry_after())
+            for ticket in late:
                 self._turn_away(ticket, error)
 
     def close(self, error: RouterError) -> None:

@@ -38,6 +38,8 @@ class Room:
         load, capacity = worker.load, worker.report.kv_tokens
         if load.kv_usage is None or capacity is None or not load.inflight:
             return True
+        if question.identity.tokens >= capacity:  # it never fits: the engine will say so at once
+            return True
         blocks = question.overlaps.get(worker.id, 0)
         identity = question.identity
         uncached = identity.tokens - (identity.covered_tokens(blocks) if blocks else 0.0)

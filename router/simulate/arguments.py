@@ -22,16 +22,18 @@ class Mistake(click.ClickException):
     exit_code = 2
 
 
-def workload(trace: str, seed: int) -> Workload:
-    """The generator of that name, else the file."""
+def workload(trace: str, seed: int, block_tokens: int | None = None) -> Workload:
+    """The generator of that name, else the file. `block_tokens` is for files only."""
     if trace in GENERATORS:
+        if block_tokens is not None:
+            raise Mistake("--block-tokens is for trace files, not for generators")
         return GENERATORS[trace](seed)
     path = Path(trace)
     if not path.exists():
         hint = _hint(trace, GENERATORS)
         raise Mistake(f"{trace}: no such file, and no generator of that name{hint}")
     try:
-        return load_trace(path)
+        return load_trace(path, block_tokens=block_tokens)
     except TraceError as error:
         raise Mistake(str(error)) from None
     except OSError as error:
@@ -51,6 +53,12 @@ def policies(text: str) -> list[str]:
 def knowledge(name: str) -> str:
     """What the index goes by."""
     return _known("--knowledge", name, KNOWLEDGE)
+
+
+def at_least_1(option: str, number: int | None) -> None:
+    """A count, if it is given."""
+    if number is not None and number < 1:
+        raise Mistake(f"{option}: {number} is not at least 1")
 
 
 def numbers(option: str, text: str) -> list[float]:
@@ -76,7 +84,7 @@ def slow(texts: Iterable[str], workers: int) -> dict[int, float]:
 
 
 def outages(texts: Iterable[str], workers: int) -> tuple[Outage, ...]:
-    """Outages from `N=START:END`. At no time are all workers down."""
+    """Outages from `N=START:END`, in order. At no time are all workers down, or one of them twice."""
     found = []
     for text in texts:
         worker, times = _assigned("--outage", text, workers, "N=START:END")
@@ -89,13 +97,16 @@ def outages(texts: Iterable[str], workers: int) -> tuple[Outage, ...]:
         if outage.end_s <= outage.start_s:
             raise Mistake(f"--outage: {text!r} does not end after it begins")
         found.append(outage)
-    _require_somebody_up(found, workers)
+    found.sort(key=lambda outage: outage.start_s)
+    _check_together(found, workers)
     return tuple(found)
 
 
-def _require_somebody_up(found: Sequence[Outage], workers: int) -> None:
+def _check_together(found: Sequence[Outage], workers: int) -> None:
     for begun in found:
-        down = {other.worker for other in found if other.start_s <= begun.start_s < other.end_s}
+        down = [other.worker for other in found if other.start_s <= begun.start_s < other.end_s]
+        if down.count(begun.worker) > 1:
+            raise Mistake(f"--outage: worker {begun.worker} is down twice at {begun.start_s:g} s")
         if len(down) == workers:
             raise Mistake(f"--outage: all workers are down at {begun.start_s:g} s")
 

@@ -26,7 +26,7 @@ Missed = Callable[[Sequence[float]], Iterator[bool]]
 
 
 class CapacityError(ValueError):
-    """There is no such speed."""
+    """There is no such speed: at every one the mean time to first token is `above` the objective, or `below`."""
 
 
 def find_capacity(missed: Missed) -> float:
@@ -51,8 +51,7 @@ def _bracket(missed: Missed) -> tuple[float, float]:
         for speed, miss in zip(speeds, missed(speeds), strict=False):
             if miss is not down:
                 return (speed, 2 * speed) if down else (speed / 2, speed)
-    reason = "is longer than that at any speed" if down else "is shorter than that at any speed"
-    raise CapacityError(f"the mean time to first token {reason}")
+    raise CapacityError("above" if down else "below")
 
 
 def speed_of_load_1(workload: Workload, scenario: Scenario, processes: Processes) -> float:
@@ -70,7 +69,9 @@ def speed_of_load_1(workload: Workload, scenario: Scenario, processes: Processes
     try:
         return find_capacity(missed)
     except CapacityError as error:
-        raise CapacityError(f"objective {objective_s:g} s: {error}") from None
+        raise CapacityError(
+            f"at any speed the mean time to first token is {error} the objective of {objective_s:g} s"
+        ) from None
 
 
 def _misses(workload: Workload, task: Task) -> bool:

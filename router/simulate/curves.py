@@ -10,11 +10,12 @@ from router.simulate.records import Record
 from router.simulate.workload import Workload
 
 _BINS = 120
-_PER_DECADE = 30
+_PER_DECADE = 60
 
 TTFT_GRID_S = tuple(10 ** (step / _PER_DECADE) for step in range(-3 * _PER_DECADE, 5 * _PER_DECADE))
-"""Times to first token at which distributions are given: 1 ms to over a day, evenly on a logarithmic scale, with 1, 2 and 5 of each
-power of ten (to 0.3 %)."""
+"""Times to first token at which distributions are given: 1 ms to over a day, evenly on a logarithmic scale, with 1, 2
+and 5 of each power of ten (to 0.3 %).
+"""
 
 Interval = tuple[float, float]
 

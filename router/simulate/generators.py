@@ -29,7 +29,7 @@ class Generator(Protocol):
 
 
 def chat(seed: int, requests: int = 24_000) -> Workload:
-    """Conversations that resend everything said so far: 8 sessions/s and worker, closed loop.
+    """Conversations that resend everything said so far: 4 workers, 32 sessions/s, closed loop.
 
     1024 tokens of system prompt shared by all, a first context of the session's own (lognormal, median 600,
     sigma 1), then questions of 80 and answers of 250. Turns are geometric with mean 5, pauses exponential with
@@ -49,7 +49,7 @@ def chat(seed: int, requests: int = 24_000) -> Workload:
 
 
 def agent(seed: int, requests: int = 8000) -> Workload:
-    """Agents that call tools: 1 session/s, closed loop, long prompts that grow by little.
+    """Agents that call tools, long prompts that grow by little: 4 workers, 1 session/s, closed loop.
 
     One of 3 tool prompts of 6000, then a task; steps are geometric with mean 20, pauses exponential with mean
     1 s. After each answer (100 to 200, uniform) the result of a tool is appended; results and the task are
@@ -79,7 +79,7 @@ def agent(seed: int, requests: int = 8000) -> Workload:
 
 
 def rag(seed: int, requests: int = 12_000) -> Workload:
-    """Questions about documents: 10/s, open loop.
+    """Questions about documents: 8 workers, 10/s, open loop.
 
     256 tokens of system prompt, one of 2000 documents (popularity Zipf 1.0; lognormal, median 6000, sigma
     0.6), a question of 60 and an answer of 150.
@@ -94,7 +94,7 @@ def rag(seed: int, requests: int = 12_000) -> Workload:
 
 
 def viral(seed: int, requests: int = 20_000) -> Workload:
-    """One prefix takes over: 10/s, open loop.
+    """One prefix takes over: 8 workers, 10/s, open loop.
 
     A prefix of 12,000 whose share of the requests grows linearly from 0 to 60 % over the run. The others ask
     about contexts (`_contexts`) of 2000 to 4000, uniform, that are seen 4 times on average. A question of 60
@@ -114,7 +114,10 @@ def viral(seed: int, requests: int = 20_000) -> Workload:
 
 
 def none(seed: int, requests: int = 10_000) -> Workload:
-    """Nothing to reuse: 10/s, open loop, prompts lognormal with median 2000, sigma 1, answers of 200."""
+    """Nothing to reuse: 8 workers, 10/s, open loop.
+
+    Prompts are lognormal with median 2000, sigma 1, answers of 200.
+    """
     rng = _rng(seed)
     blank = Text(BLOCK_TOKENS)
     calls = (blank.fork().grow(_lognormal(rng, 2000, 1.0)).ask(200) for _ in range(requests))
@@ -122,9 +125,9 @@ def none(seed: int, requests: int = 10_000) -> Workload:
 
 
 def tenants(seed: int, requests: int = 12_000) -> Workload:
-    """Eight light tenants beside one that floods the fleet: open loop, answers of 150.
+    """Eight light tenants beside one that floods the fleet: 8 workers, 13.5/s on average, open loop.
 
-    A light tenant sends 0.35/s: its system prompt of 2000 and 400 new tokens. The flooding one sends 4, 24 and
+    Answers are of 150. A light tenant sends 0.35/s: its system prompt of 2000 and 400 new tokens. The flooding one sends 4, 24 and
     again 4/s in the thirds of the run: its system prompt of 2000, a context (`_contexts`) of 2000 that is seen
     twice on average, and 1000 new tokens.
     """
@@ -148,9 +151,9 @@ def tenants(seed: int, requests: int = 12_000) -> Workload:
 
 
 def decode(seed: int, requests: int = 8000) -> Workload:
-    """Short prompts and long answers: 16/s, open loop, 556 tokens in and 1200 out.
+    """Short prompts and long answers: 4 workers, 16/s, open loop.
 
-    All prompts begin with the same 192 tokens; one in three goes on with 64 more that are shared.
+    556 tokens in and 1200 out. All prompts begin with the same 192 tokens; one in three goes on with 64 more that are shared.
     """
     rng = _rng(seed)
     short = Text(BLOCK_TOKENS).grow(192)

@@ -45,6 +45,6 @@ def _summary(thing: Callable[..., Any]) -> str:
 
 def _constants(preset: Hardware) -> str:
     return (
-        f"{preset.kv_tokens:,} tokens of KV cache, {preset.budget} tokens and {preset.max_seqs} requests per step; "
+        f"{preset.kv_tokens:,} tokens of KV cache, {preset.budget:,} tokens and {preset.max_seqs:,} requests per step; "
         f"objectives {preset.slo_ttft_s:g} s to first token, {1e3 * preset.slo_itl_s:g} ms per token"
     )

@@ -47,10 +47,8 @@ class Processes:
         if self._executor is None:
             return
         if kind is not None:
-            self._executor.shutdown(wait=False, cancel_futures=True)
             for child in set(multiprocessing.active_children()) - self._others:
                 child.terminate()
-                child.join()
         self._executor.shutdown(cancel_futures=True)
 
     def map(self, function: Function[T], tasks: Sequence[Task]) -> Iterator[T]:
@@ -60,7 +58,8 @@ class Processes:
         """
         if self._executor is None:
             return (function(self._workload, task) for task in tasks)
-        return _results([self._executor.submit(_apply, function, task) for task in tasks])
+        with _interrupts_held():  # processes start here
+            return _results([self._executor.submit(_apply, function, task) for task in tasks])
 
 
 def _results(futures: Sequence[Future[T]]) -> Iterator[T]:
@@ -72,6 +71,19 @@ def _results(futures: Sequence[Future[T]]) -> Iterator[T]:
             future.cancel()
 
 
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C comes after this. It is never for processes that are started meanwhile: the parent ends them."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 _workload: Workload | None = None
 """What this process works on: sent once, since it can be large."""
 
@@ -79,7 +91,7 @@ _workload: Workload | None = None
 def _begin(workload: Workload) -> None:
     global _workload  # noqa: PLW0603 - an initializer has no other place to leave things
     _workload = workload
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, who ends this one
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_follow_parent, daemon=True).start()
     logging.getLogger("router").setLevel(logging.ERROR)
 

@@ -1,6 +1,7 @@
 """How far a study is, on a terminal."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -36,6 +37,13 @@ class Ticker(AbstractContextManager["Ticker"]):
         trace: TracebackType | None,
     ) -> None:
         self._progress.stop()
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Without the bar, so that others can write."""
+        self._progress.stop()
+        yield
+        self._progress.start()
 
     def begin(self, what: str, total: int | None = None) -> None:
         """What is done now, in how many steps; None: nobody knows."""

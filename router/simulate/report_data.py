@@ -109,7 +109,7 @@ def _nearest(limit: float) -> int:
 
 
 def time_grid(chart: Chart, policies: Sequence[str], show: Callable[[float], str]) -> Grid:
-    """Averages over about ten parts of the time, a row each."""
+    """Averages over about ten parts of the time, a row each; a dash where there is nothing."""
     by = ceil(len(chart.x) / _ROWS)
     half_s = chart.x[0]
     parts = [[_mean_of(part) for part in _cut(line, by)] for line in chart.lines]
@@ -117,7 +117,7 @@ def time_grid(chart: Chart, policies: Sequence[str], show: Callable[[float], str
     for number, values in enumerate(zip_longest(*parts)):
         end = min((number + 1) * by, len(chart.x))
         times = f"{2 * half_s * number * by:.4g} to {2 * half_s * end:.4g} s"
-        rows.append([times, *("" if value is None else show(value) for value in values)])
+        rows.append([times, *("-" if value is None else show(value) for value in values)])
     return Grid(["time", *policies], rows)
 
 

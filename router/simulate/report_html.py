@@ -11,7 +11,8 @@ from typing import Any
 from router.simulate.outcome import Outcome
 from router.simulate.report_data import LevelData, level_data, time_grid, ttft_grid, worker_grid
 from router.simulate.report_markup import cell_table, definitions, figure, folded, grid_table
-from router.simulate.study import Study, pace
+from router.simulate.scenario import KNOWLEDGE
+from router.simulate.study import Study, pace, setting
 from router.simulate.table import COLUMNS, cells, heading, legend
 
 Levels = Sequence[Sequence[Outcome]]
@@ -48,9 +49,8 @@ def _asset(path: str) -> str:
 def _summary(study: Study, version: str) -> str:
     plan = study.plan
     scenario = plan.scenario
-    workers = f"{scenario.workers} simulated workers ({scenario.hardware.name})"
     program = f"prefix-router {version}".strip()
-    text = f"{study.requests:,} requests to {workers}; {program}, seed {scenario.seed}."
+    text = f"{setting(study.workload, scenario)}; {program}."
     if plan.capacity is not None:
         speed = f"{plan.capacity:g}x the trace's own speed, {pace(study.workload, plan.capacity)}"
         text += f" A load of 1 is {speed}."
@@ -60,15 +60,18 @@ def _summary(study: Study, version: str) -> str:
 def _scenario(study: Study) -> dict[str, str]:
     scenario, workload = study.plan.scenario, study.workload
     hardware = scenario.hardware
+    answered = study.outcomes[0].figures.requests
     slow = (f"{worker}: {speed:g}x" for worker, speed in scenario.slow.items())
     outages = (f"{o.worker}: {o.start_s:g} to {o.end_s:g} s" for o in scenario.outages)
     return {
         "trace": f"{workload.name}, blocks of {workload.block_tokens} tokens",
-        "requests": f"{study.requests:,}; answered {study.outcomes[0].figures.requests:,}, the others are larger "
-        "than 90 % of a KV cache or come after such a one",
+        "requests": f"{study.requests:,}, all answered"
+        if answered == study.requests
+        else f"{study.requests:,}, answered {answered:,}: the others need more than 90 % of a KV cache, or follow "
+        "such ones",
         "workers": str(scenario.workers),
-        "index": f"goes by: {scenario.knowledge}",
-        "metrics": f"{scenario.metrics_s:g} s old",
+        "knowledge": KNOWLEDGE[scenario.knowledge],
+        "metrics": f"up to {scenario.metrics_s:g} s old",
         "slow workers": ", ".join(slow) or "none",
         "outages": ", ".join(outages) or "none",
         "hardware": f"{hardware.name}, an estimate from first principles, not a measurement",
@@ -112,7 +115,7 @@ def _overview(study: Study) -> str:
 
 
 def _level(study: Study, number: int, outcomes: Sequence[Outcome], charts: LevelData) -> str:
-    title = heading(study, outcomes[0])
+    title = heading(study.workload, outcomes[0])
     rows = zip((outcome.policy for outcome in outcomes), cells(outcomes), strict=True)
     panels = (figure(f"inflight-{number}-{i}", each.policy) for i, each in enumerate(outcomes))
     return "".join(

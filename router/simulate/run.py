@@ -91,6 +91,7 @@ class Run:
         self.result.dropped += len(calls) - len(fitting)
         caller.left = len(fitting)
         if not fitting:
+            self.result.dropped += sum(len(s.calls) for s in session.steps[caller.step + 1 :])
             caller.step = len(session.steps)
         for call in fitting:
             self._arrive(Flight(self.send, caller, call, self._now, self._block))

@@ -12,7 +12,13 @@ from router.simulate.run import LARGEST, Run
 from router.simulate.run_options import Outage, RunOptions
 from router.simulate.workload import Workload
 
-KNOWLEDGE = ("both", "events", "predictions", "none")
+KNOWLEDGE = {
+    "both": "index by KV events and predictions",
+    "events": "index by KV events only",
+    "predictions": "index by predictions only",
+    "none": "no index",
+}
+"""What the index can go by, in words."""
 METRICS_S = 0.05
 _NO_LIMIT = 10**9
 
@@ -75,7 +81,16 @@ def carry_out(workload: Workload, task: Task) -> Result:
     return Run(workload, options, brain).go()
 
 
-def too_large(workload: Workload, hardware: Hardware) -> int:
-    """How many calls do not fit the hardware: they are left out, and with them the rest of their sessions."""
+def left_out(workload: Workload, hardware: Hardware) -> int:
+    """How many calls are never sent: those that do not fit the hardware, and what would come after a step of none
+    but those.
+    """
     limit = LARGEST * hardware.kv_tokens
-    return sum(call.prompt_tokens + call.output_tokens > limit for call in workload.calls())
+    count = 0
+    for session in workload.sessions:
+        over = False
+        for step in session.steps:
+            fit = sum(call.prompt_tokens + call.output_tokens <= limit for call in step.calls)
+            over = over or not fit
+            count += len(step.calls) - (0 if over else fit)
+    return count

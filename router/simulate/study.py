@@ -6,7 +6,7 @@ from itertools import groupby
 
 from router.simulate.outcome import Outcome, simulate
 from router.simulate.processes import Processes
-from router.simulate.scenario import Scenario, Task
+from router.simulate.scenario import KNOWLEDGE, METRICS_S, Scenario, Task
 from router.simulate.workload import Workload
 
 
@@ -59,6 +59,22 @@ def pace(workload: Workload, speed: float) -> str:
         return "all at once"
     single = all(len(session.steps) == 1 for session in sessions)
     return f"{len(sessions) / span_s * speed:.3g} {'requests' if single else 'sessions'}/s"
+
+
+def setting(workload: Workload, scenario: Scenario) -> str:
+    """What is asked of whom: `300 requests of rag to 2 workers (h100-8b), seed 1`, and what is not as usual."""
+    requests = sum(1 for _ in workload.calls())
+    parts = [
+        f"{requests:,} requests of {workload.name} to {scenario.workers} workers ({scenario.hardware.name})",
+        f"seed {scenario.seed}",
+    ]
+    if scenario.knowledge != "both":
+        parts.append(KNOWLEDGE[scenario.knowledge])
+    if scenario.metrics_s != METRICS_S:
+        parts.append(f"metrics {scenario.metrics_s:g} s old")
+    parts += [f"worker {worker} at {speed:g}x" for worker, speed in scenario.slow.items()]
+    parts += [f"worker {o.worker} down {o.start_s:g}-{o.end_s:g} s" for o in scenario.outages]
+    return ", ".join(parts)
 
 
 def study(

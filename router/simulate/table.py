@@ -9,7 +9,8 @@ import click
 
 from router.simulate.hardware import Hardware
 from router.simulate.outcome import Figures, Outcome
-from router.simulate.study import Study, pace
+from router.simulate.study import pace
+from router.simulate.workload import Workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +35,14 @@ def _percent(value: float) -> str:
     return f"{100 * value:.1f}"
 
 
+def _ratio(value: float) -> str:
+    return f"{value:.2f}x" if value < 1 else f"{_digits(value)}x"
+
+
 COLUMNS = (
     Column("TTFT mean s", lambda f: f.ttft_mean_s, _digits, ratio=True),
-    Column("p50 s", lambda f: f.ttft_p50_s, _digits, ratio=True),
-    Column("p99 s", lambda f: f.ttft_p99_s, _digits, ratio=True),
+    Column("TTFT p50 s", lambda f: f.ttft_p50_s, _digits, ratio=True),
+    Column("TTFT p99 s", lambda f: f.ttft_p99_s, _digits, ratio=True),
     Column("TPOT ms", lambda f: 1e3 * f.tpot_mean_s, _digits),
     Column("E2E s", lambda f: f.e2e_mean_s, _digits),
     Column("goodput %", lambda f: f.goodput, _percent, max),
@@ -65,7 +70,7 @@ def _cells(column: Column, figures: Sequence[Figures]) -> list[Cell]:
     best = column.show(column.best(values))
     column_cells = []
     for value in values:
-        ratio = f"{value / values[0]:.2f}x" if column.ratio and values[0] else ""
+        ratio = _ratio(value / values[0]) if column.ratio and values[0] else ""
         text = column.show(value)
         column_cells.append(Cell(text, ratio, len(values) > 1 and text == best))
     return column_cells
@@ -74,33 +79,31 @@ def _cells(column: Column, figures: Sequence[Figures]) -> list[Cell]:
 def legend(hardware: Hardware) -> str:
     """What the columns mean."""
     return (
-        "TTFT: time to first token; x: over the first policy's. TPOT: time per token after it. E2E: to the last "
-        f"token. goodput: first token within {hardware.slo_ttft_s:g} s and {1e3 * hardware.slo_itl_s:g} ms per "
-        "token. hit: prompt tokens found in a cache. busiest: requests at the busiest worker over the mean one's."
+        "TTFT: time to first token, in the router's queue included; x: over the first policy's. TPOT: time per token "
+        "after it. E2E: to the last token. goodput: requests with the first token within "
+        f"{hardware.slo_ttft_s:g} s and {1e3 * hardware.slo_itl_s:g} ms per token. hit: prompt tokens found in a "
+        "worker's cache. busiest: requests at the busiest worker over the mean one's."
     )
 
 
-def wrapped_legend(hardware: Hardware) -> str:
-    """The same in lines for a terminal."""
-    return textwrap.fill(legend(hardware), 100)
+def wrapped(text: str) -> str:
+    """In lines for a terminal."""
+    return textwrap.fill(text, 100)
 
 
-def heading(study: Study, outcome: Outcome) -> str:
+def heading(workload: Workload, outcome: Outcome) -> str:
     """`load 0.8: 2.11x the trace's own speed, 7.17 requests/s`."""
-    speed = f"{outcome.speed:.4g}x the trace's own speed"
-    speed = f"{speed}, {pace(study.workload, outcome.speed)}"
+    speed = f"{outcome.speed:.4g}x the trace's own speed, {pace(workload, outcome.speed)}"
     return speed if outcome.load is None else f"load {outcome.load:g}: {speed}"
 
 
-def text_table(study: Study, outcomes: Sequence[Outcome]) -> str:
+def text_table(workload: Workload, outcomes: Sequence[Outcome]) -> str:
     """The outcomes of one level, the best in bold."""
     rows = cells(outcomes)
     name_width = max(len("policy"), *(len(outcome.policy) for outcome in outcomes))
     widths = [_width(column, [row[i] for row in rows]) for i, column in enumerate(COLUMNS)]
-    titles = (
-        f"{c.title:>{main}}{'':{ratio}}" for c, (main, ratio) in zip(COLUMNS, widths, strict=True)
-    )
-    lines = [heading(study, outcomes[0]), f"{'policy':{name_width}}{''.join(titles)}".rstrip()]
+    titles = (f"{c.title:>{sum(width)}}" for c, width in zip(COLUMNS, widths, strict=True))
+    lines = [heading(workload, outcomes[0]), f"{'policy':{name_width}}{''.join(titles)}"]
     for outcome, row in zip(outcomes, rows, strict=True):
         texts = [_text(cell, *width) for cell, width in zip(row, widths, strict=True)]
         lines.append(f"{outcome.policy:{name_width}}{''.join(texts)}")
@@ -108,10 +111,10 @@ def text_table(study: Study, outcomes: Sequence[Outcome]) -> str:
 
 
 def _width(column: Column, column_cells: Sequence[Cell]) -> tuple[int, int]:
-    """Of the figures and of the ratios, two spaces before each included."""
-    main = max(len(column.title), *(len(cell.text) for cell in column_cells))
-    ratio = max(len(cell.ratio) for cell in column_cells)
-    return main + 2, ratio + 1 if ratio else 0
+    """Of the figures, two spaces before them included, and of the ratios, one. The title is above both."""
+    ratio = max(len(cell.ratio) + 1 if cell.ratio else 0 for cell in column_cells)
+    main = max(len(column.title) - ratio, *(len(cell.text) for cell in column_cells))
+    return main + 2, ratio
 
 
 def _text(cell: Cell, main: int, ratio: int) -> str:

@@ -79,7 +79,9 @@ def load_trace(path: Path, *, block_tokens: int | None = None) -> Workload:
     if "session" in fields:
         size = block_tokens or 64
         return _closed_loop(name, size, _rows(path, lines, _Turn, size))
-    raise TraceError(f"{path}:{lines[0][0]}: neither `hash_ids` nor `session`: unknown format")
+    raise TraceError(
+        f"{path}:{lines[0][0]}: unknown format: no `hash_ids` (Mooncake's) and no `session` (agents')"
+    )
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -117,8 +119,8 @@ def _rows(path: Path, lines: _Lines, kind: type[_Row], block_tokens: int) -> lis
         full = row.prompt_tokens // block_tokens
         if not full <= len(row.ids) <= full + 1:
             raise TraceError(
-                f"{path}:{number}: {len(row.ids)} block ids for {row.prompt_tokens} tokens "
-                f"in blocks of {block_tokens}"
+                f"{path}:{number}: {len(row.ids)} block ids for {row.prompt_tokens} tokens: not one per "
+                f"{block_tokens} tokens (see --block-tokens)"
             )
         rows.append(row)
     return rows

@@ -211,8 +211,9 @@ class Gate:
             self._turn_away(ticket, error)
 
     def _turn_away(self, ticket: Ticket, error: RouterError) -> None:
-        self.withdraw(ticket.waiter)
-        ticket.waiter.turn_away(error)
+        if ticket.waiter in self._tickets:  # else it withdrew while another was told
+            self.withdraw(ticket.waiter)
+            ticket.waiter.turn_away(error)
 
 
 def _ignore(seconds: float) -> None:

@@ -4,10 +4,10 @@
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const FONT = "12px system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif";
-  const DASHES = [[], [8, 4], [2, 3]];
+  const DASHES = [[], [8, 4], [2, 3], [10, 3, 2, 3]];
   const COLOURS = 6;
   const TALL = 240;
-  const LOW = 150;
+  const LOW = 170;
 
   // -- numbers -------------------------------------------------------------------------------
 
@@ -22,8 +22,7 @@
     return value == null ? "–" : format(value);
   };
   const ticks = (format) => (plot, values) => values.map((v) => (v == null ? "" : format(v)));
-  const isPower = (value) => Math.abs(Math.log10(value) - Math.round(Math.log10(value))) < 1e-9;
-  const powers = (plot, values) => values.map((value) => (isPower(value) ? value : null));
+  const mantissa = (value) => Math.round(value / 10 ** Math.floor(Math.log10(value) + 1e-9));
 
   // -- looks ---------------------------------------------------------------------------------
 
@@ -44,10 +43,14 @@
   });
   const xAxis = (label, format, options) => axis(label, format, { size: 28, gap: 4, ...options });
 
-  /** Only the powers of ten: the lines between them would fill the chart. */
-  const logarithmic = (kind) => {
-    kind.grid.filter = kind.ticks.filter = kind.filter = powers;
-    return kind;
+  /** Only the powers of ten, since lines between them would fill the chart; where they are few, 2 and 5 too. */
+  const logarithmic = (kind, scale) => {
+    const filter = (plot, values) => {
+      const { min, max } = plot.scales[scale];
+      const kept = max / min < 100 ? [1, 2, 5] : [1];
+      return values.map((value) => (kept.includes(mantissa(value)) ? value : null));
+    };
+    kind.grid.filter = kind.ticks.filter = kind.filter = filter;
   };
 
   const policyLine = (index, format) => ({
@@ -88,7 +91,12 @@
     ctx.font = `${11 * pixel}px system-ui, sans-serif`;
     const right = x < bbox.left + 0.75 * bbox.width;
     ctx.textAlign = right ? "left" : "right";
-    ctx.fillText(word, x + (right ? 4 : -4) * pixel, bbox.top + bbox.height - 6 * pixel);
+    const place = [word, x + (right ? 4 : -4) * pixel, bbox.top + bbox.height - 6 * pixel];
+    ctx.setLineDash([]);
+    ctx.lineWidth = 4 * pixel;
+    ctx.strokeStyle = css("--back");
+    ctx.strokeText(...place);
+    ctx.fillText(...place);
     ctx.restore();
   };
 
@@ -100,14 +108,14 @@
     data: [chart.x, ...chart.lines],
     legend,
     series: [
-      { label: "", value: pointed((value) => `${x.name} ${x.format(value)}`) },
+      { label: x.name, value: pointed((value) => `${x.name} ${x.format(value)}`) },
       ...chart.lines.map((_, index) => policyLine(index, y.format)),
     ],
     axes: [xAxis(x.label, x.tick ?? x.format), axis(y.label, y.format, { size: 56 })],
     ...options,
   });
 
-  const TIME = { name: "at", label: "seconds since the start", format: seconds, tick: number };
+  const TIME = { name: "at", label: "seconds", format: seconds, tick: number };
   const together = (level) => ({ sync: { key: `level-${level}` } });
 
   const timeChart = (level, chart, y, range) =>
@@ -126,21 +134,21 @@
         { scales: { x: { time: false }, y: { distr: 3 } } },
       );
       chart.axes[0].splits = () => x;
-      logarithmic(chart.axes[1]);
-      chart.series.slice(1).forEach((line) => (line.points = { show: true, size: 6 }));
+      logarithmic(chart.axes[1], "y");
+      chart.series.slice(1).forEach((line) => (line.points = { show: true, size: 6, fill: css("--back") }));
       return chart;
     },
     ttft(level) {
       const chart = policyChart(
         data.levels[level].ttft,
-        { name: "within", label: "time to first token", format: duration },
+        { name: "within", label: "TTFT", format: duration },
         { label: "share of requests", format: percent },
         {
           scales: { x: { time: false, distr: 3 }, y: { range: whole } },
           hooks: { draw: [mark(data.objective, "objective")] },
         },
       );
-      logarithmic(chart.axes[0]);
+      logarithmic(chart.axes[0], "x");
       return chart;
     },
     waiting(level) {
@@ -168,7 +176,7 @@
         scales: { x: { time: false }, y: { range: [0, 1.05 * most || 1] } },
         series: [{}, ...lines.map(() => thin), { ...thin, width: 2.5, alpha: 1 }],
         axes: [
-          xAxis("seconds since the start", number, { space: 60 }),
+          xAxis("seconds", number, { space: 45 }),
           axis("requests", number, { size: 44 }),
         ],
         cursor: { ...together(level), points: { show: false } },

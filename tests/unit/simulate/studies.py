@@ -1,6 +1,7 @@
 """Small things to simulate, and results made by hand."""
 
 import json
+import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,6 +54,11 @@ def mean_ttft(work: Workload, task: Task) -> float:
 
 def fails(work: Workload, task: Task) -> Outcome:
     raise LookupError(f"{work.name} {task.policy}")
+
+
+def holds_interrupts(work: Workload, task: Task) -> bool:
+    """Whether Ctrl-C would not end this process."""
+    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def sleeps(work: Workload, task: Task) -> None:

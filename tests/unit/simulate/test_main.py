@@ -8,6 +8,10 @@ from click.testing import CliRunner, Result
 
 from router.simulate import main as main_module
 from router.simulate.command import simulate
+from router.simulate.outcome import Outcome
+from router.simulate.outcome import simulate as simulate_one
+from router.simulate.scenario import Task
+from router.simulate.workload import Workload
 from tests.unit.simulate.studies import trace_file
 
 
@@ -40,6 +44,7 @@ def test_loads_are_found_and_compared(tmp_path: Path) -> None:
         f"{60 / 5.9 * load * capacity:.3g} requests/s"
         for load in (0.5, 1.2)
     ]
+    assert lines[0] == "60 requests of some to 2 workers (h100-8b), seed 1"
     assert [line.split()[0] for line in lines if "x " in line and ":" not in line] == [
         "prefix", "round_robin", "prefix", "round_robin",
     ]  # fmt: skip
@@ -50,14 +55,14 @@ def test_loads_are_found_and_compared(tmp_path: Path) -> None:
 def test_the_capacity_can_be_given(trace: str) -> None:
     result = run(trace, "--policy=prefix", "--load=0.5", "--capacity=3")
     assert result.exit_code == 0, result.output
-    assert result.stdout.startswith("load 0.5: 1.5x the trace's own speed, ")
+    assert "\nload 0.5: 1.5x the trace's own speed, " in result.stdout
     assert result.stderr == ""
 
 
 def test_speeds_instead_of_loads(trace: str) -> None:
     result = run(trace, "--policy=prefix", "--speed=1.5,2")
     assert result.exit_code == 0, result.output
-    assert result.stdout.startswith("1.5x the trace's own speed, ")
+    assert "\n1.5x the trace's own speed, " in result.stdout
     assert "\n2x the trace's own speed, " in result.stdout
     assert result.stderr == ""
 
@@ -67,6 +72,20 @@ def test_processes_change_nothing(trace: str) -> None:
     one, two = run(*options, "--jobs=1"), run(*options, "--jobs=2")
     assert one.exit_code == 0, one.output
     assert (one.stdout, one.stderr) == (two.stdout, two.stderr) != ("", "")
+
+
+def test_a_load_is_shown_when_it_is_done(trace: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(work: Workload, task: Task) -> Outcome:
+        if task.speed == 3.0:
+            raise KeyboardInterrupt
+        return simulate_one(work, task)
+
+    monkeypatch.setattr("router.simulate.study.simulate", interrupted)
+    result = run(trace, "--policy=prefix,random", "--speed=1,2,3,4")
+    assert result.exit_code == 1
+    assert result.stderr.strip() == "Aborted!"
+    speeds = [line.split()[0] for line in result.stdout.splitlines() if "own speed" in line]
+    assert speeds == ["1x", "2x"]
 
 
 def test_by_default_there_is_a_process_for_each_core(
@@ -97,7 +116,7 @@ def test_large_requests_are_left_out(tmp_path: Path) -> None:
     result = run(str(path), "--policy=prefix", "--speed=1")
     assert result.exit_code == 0, result.output
     assert result.stderr == (
-        "1 of 21 requests need more than 90 % of the KV cache of h100-8b and are left out\n"
+        "1 of 21 requests are left out: they need more than 90 % of the KV cache of h100-8b, or follow such ones\n"
     )
 
 
@@ -108,6 +127,8 @@ def test_large_requests_are_left_out(tmp_path: Path) -> None:
         (["chta"], "chta: no such file, and no generator of that name; did you mean 'chat'?"),
         (["TRACE", "--workers=0"], "--workers: 0 is not at least 1"),
         (["TRACE", "--jobs=0"], "--jobs: 0 is not at least 1"),
+        (["TRACE", "--block-tokens=0"], "--block-tokens: 0 is not at least 1"),
+        (["TRACE", "--report=a", "--json=a"], "a: --report and --json would write the same file"),
         (["TRACE", "--load=-0.4"], "--load: -0.4 is not above 0"),
         (["TRACE", "--capacity=0"], "--capacity: 0 is not above 0"),
         (["TRACE", "--metrics-age=0"], "--metrics-age: 0 is not above 0"),
@@ -133,7 +154,7 @@ def test_nothing_fits(tmp_path: Path) -> None:
     result = run(str(path))
     assert result.exit_code == 2
     assert result.stderr == (
-        "Error: large: all 60 requests need more than 90 % of the KV cache of h100-8b\n"
+        "Error: large: every session begins with requests that need more than 90 % of the KV cache of h100-8b\n"
     )
 
 
@@ -141,7 +162,7 @@ def test_no_load_is_too_much(tmp_path: Path) -> None:
     result = run(str(trace_file(tmp_path / "light.jsonl", requests=5)))
     assert result.exit_code == 2
     assert result.stderr.splitlines()[-1] == (
-        "Error: light: objective 2 s: the mean time to first token is shorter than that at any speed; "
+        "Error: light: at any speed the mean time to first token is below the objective of 2 s; "
         "give --speed instead of --load"
     )
 
@@ -150,3 +171,4 @@ def test_a_file_that_cannot_be_written(trace: str, tmp_path: Path) -> None:
     result = run(trace, "--policy=prefix", "--speed=1", f"--json={tmp_path / ('x' * 300)}")
     assert result.exit_code == 2
     assert result.stderr.endswith(": File name too long\n")
+    assert "\nprefix " in result.stdout  # it is shown all the same

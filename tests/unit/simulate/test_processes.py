@@ -9,13 +9,13 @@ import pytest
 from router.simulate.outcome import simulate
 from router.simulate.processes import Processes, available_cores, quiet
 from router.simulate.scenario import Task
-from tests.unit.simulate.studies import EVEN, fails, mean_ttft, sleeps, workload
+from tests.unit.simulate.studies import EVEN, fails, holds_interrupts, mean_ttft, sleeps, workload
 
 TASKS = [Task(EVEN, policy, 2.0) for policy in ("prefix", "round_robin", "lmetric")]
 
 
 def test_two_processes_give_what_one_gives() -> None:
-    work = workload()
+    work = workload(requests=100)
     with Processes(work, 1) as alone, Processes(work, 2) as together:
         assert list(together.map(simulate, TASKS)) == list(alone.map(simulate, TASKS))
         assert next(together.map(mean_ttft, TASKS)) > 0  # the others are not waited for
@@ -37,6 +37,12 @@ def test_leaving_by_an_exception_ends_the_processes_at_once() -> None:
         leave()
     assert monotonic() - started < 50
     assert multiprocessing.active_children() == []
+
+
+def test_interrupts_are_the_parent_s_to_handle() -> None:
+    with Processes(workload(requests=1), 2) as processes:
+        assert list(processes.map(holds_interrupts, TASKS[:1])) == [True]
+    assert not holds_interrupts(workload(requests=1), TASKS[0])
 
 
 def test_one_job_works_here_and_only_when_asked() -> None:

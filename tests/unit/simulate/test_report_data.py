@@ -83,8 +83,8 @@ def test_times_of_the_table_are_those_of_the_chart() -> None:
     assert grid.titles == ["time", "a", "b"]
     assert grid.rows[0] == ["0 to 3 s", "1", "2"]
     assert grid.rows[1] == ["3 to 6 s", "1", "2"]
-    assert grid.rows[2] == ["6 to 9 s", "1", ""]
-    assert grid.rows[-1] == ["24 to 25 s", "1", ""]
+    assert grid.rows[2] == ["6 to 9 s", "1", "-"]
+    assert grid.rows[-1] == ["24 to 25 s", "1", "-"]
 
 
 def test_the_load_of_each_worker() -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from router.simulate.report_html import as_html
 from router.simulate.run_options import Outage
+from router.simulate.scenario import left_out
 from router.simulate.study import Study
-from tests.unit.simulate.studies import EVEN, study_of, workload
+from tests.unit.simulate.studies import EVEN, HARDWARE, study_of, workload
 
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 WORK = workload(requests=60)
@@ -85,11 +86,11 @@ def test_every_placeholder_is_filled(text: str) -> None:
 def test_it_says_what_was_simulated(page: Page) -> None:
     assert page.texts["h1"] == ["Routing policies on rag"]
     first = page.texts["p"][0]
-    assert first.startswith(
-        "60 requests to 2 simulated workers (h100-8b); prefix-router 1.2, seed 1."
-    )
+    assert first.startswith("60 requests of rag to 2 workers (h100-8b), seed 1; prefix-router 1.2.")
     assert "A load of 1 is 1.5x the trace's own speed" in first
     said = dict(zip(page.texts["dt"], page.texts["dd"], strict=True))
+    assert said["requests"] == "60, all answered"
+    assert said["knowledge"] == "index by KV events and predictions"
     assert said["KV cache"] == "390,000 tokens"
     assert said["step"] == "3 ms, and the longer of 6 ms (weights) and 29.5 µs per token"
 
@@ -99,6 +100,15 @@ def test_it_says_what_is_wrong_with_the_fleet() -> None:
     page = Page(as_html(study_of(WORK, levels=[1.0], scenario=odd), ""))
     said = dict(zip(page.texts["dt"], page.texts["dd"], strict=True))
     assert (said["slow workers"], said["outages"]) == ("1: 0.5x", "0: 1 to 2 s")
+
+
+def test_it_says_how_many_were_left_out() -> None:
+    tiny = replace(EVEN, hardware=replace(HARDWARE, kv_tokens=12_000))
+    page = Page(as_html(study_of(WORK, levels=[1.0], scenario=tiny), ""))
+    said = dict(zip(page.texts["dt"], page.texts["dd"], strict=True))
+    left = 60 - left_out(WORK, tiny.hardware)
+    assert 0 < left < 60
+    assert said["requests"].startswith(f"60, answered {left}: the others need more than 90 %")
 
 
 def test_there_is_a_chart_for_everything(page: Page) -> None:

@@ -6,10 +6,10 @@ import pytest
 
 from router.simulate.hardware import PRESETS
 from router.simulate.run_options import Outage
-from router.simulate.scenario import Scenario, Task, carry_out, too_large
+from router.simulate.scenario import Scenario, Task, carry_out, left_out
 from tests.unit.simulate.studies import EVEN, HARDWARE, workload
 
-WORK = workload()
+WORK = workload(requests=150)
 
 
 def run(scenario: Scenario = EVEN, policy: str = "prefix", speed: float = 2.0) -> float:
@@ -21,7 +21,7 @@ def test_the_same_task_gives_the_same_result() -> None:
     first, second = carry_out(WORK, task), carry_out(WORK, task)
     assert first.records == second.records
     assert (first.policy, first.load, first.hardware) == ("prefix", 0.8, HARDWARE)
-    assert len(first.records) == 300
+    assert len(first.records) == 150
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_run_that_takes_too_long_ends_early() -> None:
     task = Task(EVEN, "lmetric", 20.0, patience_s=50.0)
     result = carry_out(WORK, task)
     waited_s = sum(record.ttft_s for record in result.records)
-    assert 0 < len(result.records) < 300
+    assert 0 < len(result.records) < 150
     assert waited_s > 50.0 >= waited_s - result.records[-1].ttft_s
 
 
@@ -64,10 +64,16 @@ def test_an_even_fleet_has_nothing_wrong() -> None:
     assert wrong.even() == Scenario(HARDWARE, 2, 7)
 
 
-def test_what_does_not_fit_is_counted() -> None:
-    assert too_large(WORK, HARDWARE) == 0
-    tiny = replace(HARDWARE, kv_tokens=5000)
-    large = sum(call.prompt_tokens + call.output_tokens > 4500 for call in WORK.calls())
-    assert 0 < too_large(WORK, tiny) == large
-    task = Task(replace(EVEN, hardware=tiny), "prefix", 1.0)
-    assert carry_out(WORK, task).dropped == large
+@pytest.mark.parametrize("name", ["rag", "agent"])
+def test_what_is_left_out_is_known_before(name: str) -> None:
+    """In sessions, what comes after too large a request is left out with it."""
+    work = workload(name, 200)
+    requests = sum(1 for _ in work.calls())
+    assert left_out(work, HARDWARE) == 0
+    tiny = replace(HARDWARE, kv_tokens=12_000)
+    large = sum(call.prompt_tokens + call.output_tokens > 10_800 for call in work.calls())
+    out = left_out(work, tiny)
+    assert 0 < large <= out < requests
+    result = carry_out(work, Task(replace(EVEN, hardware=tiny), "prefix", 1.0))
+    assert result.dropped == out
+    assert len(result.records) + out == requests

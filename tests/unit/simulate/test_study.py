@@ -1,10 +1,14 @@
 """A plan becomes tasks, and tasks outcomes, however many processes there are."""
 
+from dataclasses import replace
+
 import pytest
 
 from router.simulate.outcome import Outcome
 from router.simulate.processes import Processes
-from router.simulate.study import Plan, pace, study
+from router.simulate.run_options import Outage
+from router.simulate.scenario import KNOWLEDGE
+from router.simulate.study import Plan, pace, setting, study
 from router.simulate.workload import Workload
 from tests.unit.simulate.studies import EVEN, POLICIES, study_of, workload
 
@@ -41,6 +45,30 @@ def test_levels_come_together() -> None:
         [(0.5, "prefix"), (0.5, "round_robin")],
         [(2.0, "prefix"), (2.0, "round_robin")],
     ]
+
+
+def test_the_setting_says_what_is_asked_of_whom() -> None:
+    assert setting(workload(), EVEN) == "300 requests of rag to 2 workers (h100-8b), seed 1"
+
+
+def test_the_setting_says_what_is_not_as_usual() -> None:
+    odd = replace(
+        EVEN,
+        seed=3,
+        knowledge="none",
+        metrics_s=2.0,
+        slow={1: 0.3},
+        outages=(Outage(0, 1.0, 2.5),),
+    )
+    assert setting(workload(requests=50), odd) == (
+        "50 requests of rag to 2 workers (h100-8b), seed 3, no index, metrics 2 s old, worker 1 at 0.3x, "
+        "worker 0 down 1-2.5 s"
+    )
+
+
+def test_everything_the_index_can_go_by_has_words() -> None:
+    said = {setting(workload(requests=1), replace(EVEN, knowledge=name)) for name in KNOWLEDGE}
+    assert len(said) == len(KNOWLEDGE)
 
 
 def test_the_pace() -> None:
