@@ -118,16 +118,19 @@ def test_no_prompt_or_no_count_teaches_nothing(tokens: int) -> None:
     assert identities.identify(asked).tokens_per_byte == TOKENS_PER_BYTE
 
 
-def picture(size: int) -> dict[str, Any]:
+def picture(size: int, shape: str = "url") -> dict[str, Any]:
     data = base64.b64encode(bytes(size)).decode()
-    return {
-        "model": "m",
-        "messages": [{"role": "user", "content": [{"url": f"data:image/png;base64,{data}"}]}],
-    }
+    part: dict[str, Any] = {
+        "url": {"url": f"data:image/png;base64,{data}"},
+        "anthropic": {"type": "image", "source": {"type": "base64", "data": data}},
+        "audio": {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}},
+    }[shape]
+    return {"model": "m", "messages": [{"role": "user", "content": [part]}]}
 
 
-def test_an_inline_image_costs_an_image_whatever_its_bytes() -> None:
-    small, large = identify(picture(30_000)), identify(picture(300_000))
+@pytest.mark.parametrize("shape", ["url", "anthropic", "audio"])
+def test_an_inline_image_costs_an_image_whatever_its_bytes(shape: str) -> None:
+    small, large = identify(picture(30_000, shape)), identify(picture(300_000, shape))
     assert small.tokens == large.tokens < 1100
     assert large.covered_tokens(len(large.keys)) <= large.tokens
 

@@ -117,6 +117,13 @@ class TestMemory:
         bench.report(0.99)
         assert bench.fits(50_000)
 
+    def test_what_no_cache_could_hold_is_for_the_engine_to_refuse(self, bench: Bench) -> None:
+        """It would wait for ever, and those behind it with it."""
+        decode(bench.a, 10)
+        bench.report(0.9)
+        assert not bench.fits(KV_TOKENS - BLOCK)
+        assert bench.fits(KV_TOKENS)
+
     @pytest.mark.parametrize(("usage", "capacity"), [(None, KV_TOKENS), (0.99, None)])
     def test_memory_that_is_not_known_is_no_condition(
         self, bench: Bench, usage: float | None, capacity: int | None
