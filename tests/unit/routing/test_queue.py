@@ -243,7 +243,7 @@ class TestMemory:
         """A worker without requests takes it, whatever its metrics say."""
         hall = Hall("a")
         running = memory(hall, hall.all[0], 1.0)
-        asked = hall.ask(1, blocks=1000)
+        asked = hall.ask(1, blocks=90)
         assert asked.waiting
         hall.all[0].load.leave(running, hall.now)
         hall.drain()
