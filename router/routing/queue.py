@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from math import inf
 
-from router.errors import RouterError, queue_full, waited_too_long
+from router.errors import RouterError, queue_full
 from router.fleet.worker import Worker
 from router.routing.chooser import Chooser
 from router.routing.lane import Lane, Ticket
@@ -18,6 +18,7 @@ from router.routing.options import QueueOptions
 from router.routing.policy import QUEUE_FULL, Choice, Decision, Preview, Question, Waiter
 from router.routing.pricing import Prices
 from router.routing.room import Room
+from router.routing.waiting import Waiting
 
 SCAN = 128
 """How many of the first are looked at when there is room, and up to a fourth more of those behind them: what
@@ -38,11 +39,11 @@ so that a crowd is served where its caches are. Bounded, since what a crowd wait
 """
 
 
-class LateBinding:
+class LateBinding(Waiting):
     """The policy `prefix` (`policy.Admission`): lowest cost over all workers that are up, whether they have room
     or not; sent when that one has room and nobody before it waits for the same.
 
-    `candidates` gives the workers that can serve a model. `observe` is told how long each waited.
+    `candidates` gives the workers that can serve a model.
     """
 
     name = "prefix"
@@ -55,21 +56,13 @@ class LateBinding:
         *,
         seed: int | None = None,
     ) -> None:
-        self.options = options or QueueOptions()
+        super().__init__(options)
         self.room = Room(chooser.cost, self.options)
-        self.on_leave: Callable[[float], None] = _ignore
         self._chooser = chooser
         self._cost = chooser.cost
         self._candidates = candidates
         self._random = random.Random(seed)  # noqa: S311 - ties, not secrets
         self._lanes: dict[str | None, Lane] = {}
-        self._tickets: dict[Waiter, Ticket] = {}
-        self._number = 0
-        self._draining = False
-        self._stirred = False
-
-    def __len__(self) -> int:
-        return len(self._tickets)
 
     # -- arrivals ------------------------------------------------------------------------------
 
@@ -132,19 +125,9 @@ class LateBinding:
 
     # -- departures ----------------------------------------------------------------------------
 
-    def drain(self, now: float) -> None:
-        """Send whoever can be sent. What that sets off is taken up after."""
-        self._stirred = True
-        if self._draining or not self._tickets:
-            return
-        self._draining = True
-        try:
-            while self._stirred:
-                self._stirred = False
-                for model, lane in list(self._lanes.items()):
-                    self._drain_lane(model, lane, now)
-        finally:
-            self._draining = False
+    def _drain_all(self, now: float) -> None:
+        for model, lane in list(self._lanes.items()):
+            self._drain_lane(model, lane, now)
 
     def _drain_lane(self, model: str | None, lane: Lane, now: float) -> None:
         if not lane.tickets:
@@ -225,27 +208,6 @@ class LateBinding:
         own = prices.least_prefill_s(question.identity, question.overlaps)
         ticket.line.rank_by_work(ticket, own)
 
-    # -- limits --------------------------------------------------------------------------------
-
-    def expire(self, now: float) -> None:
-        """Turn away who has waited too long."""
-        timeout = self.options.timeout_s
-        late = [t for t in self._tickets.values() if now - t.question.arrived_at >= timeout]
-        if late:
-            error = waited_too_long(timeout, self._retry_after())
-            for ticket in late:
-                self._turn_away(ticket, error)
-
-    def close(self, error: RouterError) -> None:
-        """Turn away everybody."""
-        for ticket in list(self._tickets.values()):
-            self._turn_away(ticket, error)
-
-    def _turn_away(self, ticket: Ticket, error: RouterError) -> None:
-        if ticket.waiter in self._tickets:  # else it withdrew while another was told
-            self.withdraw(ticket.waiter)
-            ticket.waiter.turn_away(error)
-
     def _retry_after(self) -> int:
         """Seconds until about half of what waits is done."""
         work = sum(ticket.own_s for ticket in self._tickets.values())
@@ -278,7 +240,3 @@ def _costs(question: Question, prices: Prices) -> list[float]:
             for worker, cost in zip(prices.workers, costs, strict=True)
         ]
     return costs
-
-
-def _ignore(seconds: float) -> None:
-    del seconds

@@ -18,6 +18,7 @@ ELSEWHERE = {
     "proxy/downstream.py": "protocols",
     "routing/policy.py": "data and a type",
     "routing/options.py": "data",
+    "routing/waiting.py": "a base; test_queue.py and peers/test_held.py",
     "simulate/run_options.py": "data; simulate/test_arguments.py and test_run.py",
     "fleet/worker.py": "data; fleet/test_fleet.py",
     "edge/protocol.py": "a server's connection: tests/component",

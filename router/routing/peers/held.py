@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 from msgspec.structs import replace
 
-from router.errors import RouterError, queue_full, waited_too_long
+from router.errors import RouterError, queue_full
 from router.fleet.load import Load
 from router.fleet.worker import Worker
 from router.routing.chooser import Chooser
@@ -24,6 +24,7 @@ from router.routing.policy import (
     Waiter,
 )
 from router.routing.preview import possible
+from router.routing.waiting import Waiting
 
 _LLMD_QUEUE, _LLMD_KV = 5.0, 0.8
 _RETRY_AFTER_S = 1
@@ -93,10 +94,10 @@ def _fewest_tokens(q: Question) -> float:
     return min(uncached(q))
 
 
-class Gate:
+class Gate(Waiting):
     """Holds requests back while a rule says so (`policy.Admission`): one queue a model.
 
-    `candidates` gives the workers that can serve a model; `on_leave` is told how long each waited.
+    `candidates` gives the workers that can serve a model.
     """
 
     def __init__(
@@ -107,20 +108,12 @@ class Gate:
         candidates: Callable[[str | None], Sequence[Worker]],
         options: QueueOptions | None = None,
     ) -> None:
+        super().__init__(options)
         self.name = name
-        self.options = options or QueueOptions()
-        self.on_leave: Callable[[float], None] = _ignore
         self._rule = rule
         self._chooser = chooser
         self._candidates = candidates
         self._lines: dict[str | None, Line] = {}
-        self._tickets: dict[Waiter, Ticket] = {}
-        self._number = 0
-        self._draining = False
-        self._stirred = False
-
-    def __len__(self) -> int:
-        return len(self._tickets)
 
     def offer(self, question: Question) -> Decision | None:
         """At once while nobody waits for this model and the rule allows it."""
@@ -144,7 +137,7 @@ class Gate:
     def wait(self, question: Question, waiter: Waiter) -> None:
         """Take a place in the queue; it may be this one's turn at once."""
         if len(self._tickets) >= self.options.limit:
-            raise queue_full(self.options.limit, _RETRY_AFTER_S)
+            raise queue_full(self.options.limit, self._retry_after())
         ticket = Ticket(question, waiter, self._number)
         ticket.rank(self._rule.key(question))
         self._number += 1
@@ -160,19 +153,9 @@ class Gate:
             if not ticket.line:
                 del self._lines[ticket.question.request.model]
 
-    def drain(self, now: float) -> None:
-        """Send whoever may be sent. What that sets off is taken up after."""
-        self._stirred = True
-        if self._draining or not self._tickets:
-            return
-        self._draining = True
-        try:
-            while self._stirred:
-                self._stirred = False
-                for model, line in list(self._lines.items()):
-                    self._drain_line(model, line, now)
-        finally:
-            self._draining = False
+    def _drain_all(self, now: float) -> None:
+        for model, line in list(self._lines.items()):
+            self._drain_line(model, line, now)
 
     def _drain_line(self, model: str | None, line: Line, now: float) -> None:
         while line:
@@ -198,23 +181,5 @@ class Gate:
     def _decide(self, question: Question) -> Decision:
         return self._chooser.expect(self.name, self._rule.policy(question), question)
 
-    def expire(self, now: float) -> None:
-        """Turn away who has waited too long."""
-        timeout = self.options.timeout_s
-        for ticket in list(self._tickets.values()):
-            if now - ticket.question.arrived_at >= timeout:
-                self._turn_away(ticket, waited_too_long(timeout, _RETRY_AFTER_S))
-
-    def close(self, error: RouterError) -> None:
-        """Turn away everybody."""
-        for ticket in list(self._tickets.values()):
-            self._turn_away(ticket, error)
-
-    def _turn_away(self, ticket: Ticket, error: RouterError) -> None:
-        if ticket.waiter in self._tickets:  # else it withdrew while another was told
-            self.withdraw(ticket.waiter)
-            ticket.waiter.turn_away(error)
-
-
-def _ignore(seconds: float) -> None:
-    del seconds
+    def _retry_after(self) -> int:
+        return _RETRY_AFTER_S

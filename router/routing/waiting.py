@@ -1,0 +1,75 @@
+"""What all queues have in common: who waits, taking turns, and the ways out that are not a turn."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+from router.errors import RouterError, waited_too_long
+from router.routing.lane import Ticket
+from router.routing.options import QueueOptions
+from router.routing.policy import Waiter
+
+
+class Waiting(ABC):
+    """The waiting part of a `policy.Admission`. `on_leave` is told how long each waited that was sent.
+
+    Who is told something may admit, withdraw or drain meanwhile: `_stirred` says that something has changed.
+    """
+
+    def __init__(self, options: QueueOptions | None) -> None:
+        self.options = options or QueueOptions()
+        self.on_leave: Callable[[float], None] = _ignore
+        self._tickets: dict[Waiter, Ticket] = {}
+        self._number = 0
+        self._draining = False
+        self._stirred = False
+
+    def __len__(self) -> int:
+        return len(self._tickets)
+
+    @abstractmethod
+    def withdraw(self, waiter: Waiter) -> None:
+        """It waits no longer."""
+
+    @abstractmethod
+    def _drain_all(self, now: float) -> None:
+        """Send whoever can be sent now."""
+
+    @abstractmethod
+    def _retry_after(self) -> int:
+        """Seconds after which another try may do better."""
+
+    def drain(self, now: float) -> None:
+        """Send whoever can be sent. What that sets off is taken up after."""
+        self._stirred = True
+        if self._draining or not self._tickets:
+            return
+        self._draining = True
+        try:
+            while self._stirred:
+                self._stirred = False
+                self._drain_all(now)
+        finally:
+            self._draining = False
+
+    def expire(self, now: float) -> None:
+        """Turn away who has waited too long."""
+        timeout = self.options.timeout_s
+        late = [t for t in self._tickets.values() if now - t.question.arrived_at >= timeout]
+        if late:
+            error = waited_too_long(timeout, self._retry_after())
+            for ticket in late:
+                self._turn_away(ticket, error)
+
+    def close(self, error: RouterError) -> None:
+        """Turn away everybody."""
+        for ticket in list(self._tickets.values()):
+            self._turn_away(ticket, error)
+
+    def _turn_away(self, ticket: Ticket, error: RouterError) -> None:
+        if ticket.waiter in self._tickets:  # else it withdrew while another was told
+            self.withdraw(ticket.waiter)
+            ticket.waiter.turn_away(error)
+
+
+def _ignore(seconds: float) -> None:
+    del seconds
