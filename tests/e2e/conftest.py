@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.harness import LAUNCHER, Router, free_ports, launcher, router_process
+from tests.e2e.harness import LAUNCHER, Router, launcher, router_process
+from tests.fakes.ports import free_ports
 
 CANNOT_RUN = 77
 SETUP_TIMEOUT_S = 1200

@@ -19,9 +19,10 @@ from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
+from tests.fakes.ports import free_ports
+
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCHER = ROOT / "deploy" / "vllm-cpu"
-FIRST_PORT = 18200
 ROUTER_START_S = 30.0
 
 
@@ -38,20 +39,6 @@ def launcher() -> ModuleType:
 
 
 MODEL: str = launcher().WorkerSpec(port=0).served_name
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of the loopback interface that nobody listens on."""
-    found: list[int] = []
-    port = FIRST_PORT
-    while len(found) < count:
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with contextlib.suppress(OSError):
-                probe.bind(("127.0.0.1", port))
-                found.append(port)
-        port += 1
-    return found
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float, what: str) -> float:

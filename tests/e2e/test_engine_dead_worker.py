@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.harness import MODEL, Router, ask, free_ports, router_process, send, wait_until
+from tests.e2e.harness import MODEL, Router, ask, router_process, send, wait_until
+from tests.fakes.ports import free_ports
 
 pytestmark = pytest.mark.engine
 

@@ -10,7 +10,8 @@ import anthropic
 import openai
 import pytest
 
-from tests.e2e.harness import Router, ask, free_ports, router_process, wait_until
+from tests.e2e.harness import Router, ask, router_process, wait_until
+from tests.fakes.ports import free_ports
 
 CHAT, EMBEDDER = "org/chat-model", "embedder"
 TOOL = {

@@ -4,7 +4,6 @@ import asyncio
 import json
 import re
 import shlex
-import socket
 import sys
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from bench.dataplane.harness import ROOT
 from bench.policies.__main__ import DEFAULT, parser, turns
 from router.demo.fleet import simulated_workers
 from router.routing.registry import POLICIES
+from tests.fakes.ports import free_ports
 
 MANUAL = (ROOT / "bench/README.md").read_text(encoding="utf-8")
 
@@ -53,8 +53,7 @@ def test_the_manual_names_every_option_and_no_other() -> None:
 
 @pytest.mark.timeout(120)
 async def test_a_whole_run_before_simulated_workers(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        base_port = probe.getsockname()[1]
+    base_port = free_ports(12)[0]
     out = tmp_path / "run.json"
     flags = "--policy prefix --policy random --rounds 1 --slice 1 --warmup 0 --sessions 6"
     more = f"--think 0.1 --patience 0 --base-port {base_port} --json {out} --logs {tmp_path}"

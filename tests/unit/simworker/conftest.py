@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,9 +18,9 @@ import pytest
 from router.simworker.app import App
 from router.simworker.config import WorkerConfig
 from router.simworker.worker import Worker
+from tests.fakes.ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[3]
-PORTS = range(18100, 18149)
 
 
 class Local:
@@ -79,7 +78,7 @@ class Process:
     """A worker process."""
 
     def __init__(self, *options: str) -> None:
-        self.port = free_port()
+        self.port = free_ports(1)[0]
         self.url = f"http://127.0.0.1:{self.port}"
         command = [sys.executable, "-m", "router.simworker", "--port", str(self.port), *options]
         env = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -101,26 +100,10 @@ class Process:
         return self.popen.wait(20)
 
 
+@pytest.fixture
 def free_port() -> int:
-    """A port of this package's range whose successor is free too; another one in each test process."""
-    start = os.getpid() % len(PORTS)
-    for port in (*PORTS[start:], *PORTS[:start]):
-        if is_free(port) and is_free(port + 1):
-            return port
-    raise AssertionError("no port is free")
-
-
-def is_free(port: int) -> bool:
-    with socket.socket() as probe, contextlib.suppress(OSError):
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(("127.0.0.1", port))
-        return True
-    return False
-
-
-@pytest.fixture(name="free_port")
-def free_port_fixture() -> int:
-    return free_port()
+    """A port whose successor is free too."""
+    return free_ports(2)[0]
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """A worker started with `--exit-with-parent` ends with its standard input."""
 
-import socket
 import subprocess
 import sys
 import time
@@ -10,13 +9,14 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from tests.fakes.ports import free_ports
+
 ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
 def worker() -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_ports(1)[0]
     process = subprocess.Popen(
         [sys.executable, "-m", "router.simworker", "--port", str(port), "--exit-with-parent"],
         cwd=ROOT,
