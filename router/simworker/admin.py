@@ -7,7 +7,7 @@ from router.simworker.config import VLLM_VERSION
 from router.simworker.fields import adapter_path, new_id
 from router.simworker.http import Reply, Request
 from router.simworker.metrics import CONTENT_TYPE, exposition
-from router.simworker.publisher import BUFFER_STEPS, HIGH_WATER_MARK, endpoint, replay_endpoint
+from router.simworker.publisher import BUFFER_STEPS, HIGH_WATER_MARK, replay_endpoint
 from router.simworker.worker import Worker
 
 
@@ -75,7 +75,7 @@ async def kv_event_sources(worker: Worker, _request: Request, reply: Reply) -> N
     source = {
         "enable_kv_cache_events": True,
         "publisher": "zmq",
-        "endpoint": endpoint(config),
+        "endpoint": f"tcp://*:{config.kv_events_port}",
         "replay_endpoint": replay_endpoint(config),
         "buffer_steps": BUFFER_STEPS,
         "hwm": HIGH_WATER_MARK,

@@ -24,6 +24,8 @@ ELSEWHERE = {
     "edge/protocol.py": "a server's connection: tests/component",
     "edge/http_exchange.py": "a server's connection: tests/component",
     "edge/asgi.py": "a server's connection: tests/component",
+    "events/sockets.py": "sockets: tests/component/test_kv_events.py",
+    "events/feeds.py": "sockets: tests/component/test_kv_events.py",
 }
 BY_BEHAVIOUR = ("simworker", "demo")
 """Packages whose tests are grouped by what the program does, not by module."""

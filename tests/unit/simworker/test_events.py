@@ -82,7 +82,7 @@ async def test_stored_removed_cleared_and_replay(local: Any, free_port: int) -> 
             b"\xff" * 8,
         ]
         sources = (await worker.http.get("/kv_event_sources")).json()
-        assert sources["0"]["endpoint"] == f"tcp://127.0.0.1:{free_port}"
+        assert sources["0"]["endpoint"] == f"tcp://*:{free_port}"
 
 
 async def test_no_port_no_sources(local: Any) -> None:

@@ -1,0 +1,1 @@
+"""What following workers' KV events costs."""

@@ -1,0 +1,1 @@
+"""What workers announce about their KV caches."""

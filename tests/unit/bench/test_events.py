@@ -1,0 +1,89 @@
+"""The benchmark of events: its load is what it says, and a small run prints every row."""
+
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from bench.dataplane.harness import ROOT
+from bench.events.__main__ import KINDS, batch_costs, bytes_per_block, parser
+from bench.events.load import Pool, block_events
+from router.events.wire import BlockRemoved, BlockStored, decode
+
+MANUAL = (ROOT / "bench/README.md").read_text(encoding="utf-8")
+
+
+def test_a_full_pool_loses_a_block_for_each_that_is_new() -> None:
+    pool = Pool(10, 4)
+    assert [block_events(pool.prefill(6)) for _ in range(3)] == [6, 8, 12]
+    assert block_events(pool.decode(3)) == 6
+
+
+def test_batches_are_what_a_worker_would_send() -> None:
+    pool = Pool(6, 4)
+    pool.prefill(6)
+    for payload, stores in ((pool.prefill(3), 1), (pool.decode(2), 2)):
+        batch = decode(payload)
+        assert batch is not None
+        assert batch.unknown == 0
+        kinds = [type(event) for event in batch.events]
+        assert kinds.count(BlockStored) == stores
+        assert kinds.count(BlockRemoved) == block_events(payload) // 2
+        assert all(
+            len(event.token_ids) == 4 * len(event.block_hashes)
+            for event in batch.events
+            if isinstance(event, BlockStored)
+        )
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_both_parts_of_a_batch_are_timed(name: str) -> None:
+    events, reading, applying = batch_costs(KINDS[name], Pool(200, 16), 5)
+    assert events >= 16
+    assert min(reading, applying) > 0.0
+
+
+def test_memory_is_asked_for_as_many_blocks_as_wanted() -> None:
+    each, held = bytes_per_block(30_000)
+    assert held >= 30_000
+    assert each < 5_000
+
+
+def test_a_small_run_prints_every_row() -> None:
+    flags = "--rate 5000 --seconds 0.5 --batches 5 --pool 300 --past 50 --blocks 1000"
+    run = subprocess.run(
+        [sys.executable, "-m", "bench.events", *flags.split()],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    rows = [line.strip("| ").split(" | ") for line in run.stdout.splitlines() if "|" in line]
+    assert [row[0] for row in rows if row[0] in KINDS] == [*KINDS] * 2
+    loads = {row[0]: row for row in rows}
+    assert loads["nothing"][1] == "0"
+    for name in ("5,000 events/s", "replay of 50 batches"):
+        assert float(loads[name][1].replace(",", "")) >= 0  # 0 on a machine that is busy with others
+        assert loads[name][2] == "0"  # gaps
+
+
+def section() -> str:
+    found = re.search(r"^## `bench/events`.*?(?=^## |\Z)", MANUAL, re.MULTILINE | re.DOTALL)
+    assert found
+    return found[0]
+
+
+def test_the_manual_s_commands_are_understood() -> None:
+    lines = re.findall(r"^python -m bench\.events(.*?)(?:#.*)?$", section(), re.MULTILINE)
+    assert lines
+    for line in lines:
+        parser().parse_args(shlex.split(line))
+
+
+def test_the_manual_names_every_option_and_no_other() -> None:
+    cells = re.findall(r"^\| (`--.*?) \|", section(), re.MULTILINE)
+    named = {name for cell in cells for name in re.findall(r"--[a-z-]+", cell)}
+    options = {option for action in parser()._actions for option in action.option_strings}
+    assert named == options - {"-h", "--help"}

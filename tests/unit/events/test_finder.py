@@ -1,0 +1,135 @@
+"""When workers are asked where their events are, and what is made of the answer."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import pytest
+
+from router.errors import connect_failed
+from router.events.finder import SourceFinder
+from router.events.sources import ConfiguredSources, EventSource
+from router.fleet.worker import Worker
+from router.ids import WorkerId
+from router.upstream.pool import Pool
+from tests.unit.support import fleet_of
+
+
+class Scene:
+    """A fleet of `a` and `b`, both up; answers by worker."""
+
+    def __init__(self, configured: ConfiguredSources | None = None) -> None:
+        self.fleet = fleet_of("a", "b")
+        self.a, self.b = self.fleet
+        self.answers: dict[WorkerId, list[EventSource] | Exception | None] = {}
+        self.asked: list[WorkerId] = []
+        self.followed: list[tuple[WorkerId, list[EventSource], float | None]] = []
+        self.during: Callable[[], None] = lambda: None
+        self.finder = SourceFinder(
+            self.fleet, self, self._ask, configured=configured, interval_s=0.001
+        )
+        for worker in self.fleet:
+            self.fleet.mark_up(worker)
+            self.answers[worker.id] = [source_of(worker)]
+
+    def follow(
+        self, worker: WorkerId, sources: Sequence[EventSource], started_at: float | None
+    ) -> None:
+        self.followed.append((worker, list(sources), started_at))
+
+    async def _ask(self, worker: WorkerId, pool: Pool) -> list[EventSource] | None:
+        assert pool.name in worker
+        self.asked.append(worker)
+        self.during()
+        answer = self.answers[worker]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def source_of(worker: Worker) -> EventSource:
+    return EventSource(worker.id, 0, f"tcp://{worker.pool.address.host}:5557")
+
+
+async def test_a_worker_that_is_up_is_asked_once() -> None:
+    scene = Scene()
+    await scene.finder.look()
+    assert sorted(scene.asked) == [scene.a.id, scene.b.id]
+    assert (scene.a.id, [source_of(scene.a)], None) in scene.followed
+
+
+async def test_a_worker_that_is_down_is_not_asked_until_it_comes_up() -> None:
+    scene = Scene()
+    scene.fleet.mark_down(scene.b, "no answer")
+    await scene.finder.look()
+    assert scene.asked == [scene.a.id]
+    scene.fleet.mark_up(scene.b)
+    await scene.finder.look()
+    assert scene.asked == [scene.a.id, scene.b.id]
+    scene.fleet.mark_down(scene.b, "again")
+    await scene.finder.look()
+    scene.fleet.mark_up(scene.b)
+    await scene.finder.look()
+    assert scene.asked == [scene.a.id, scene.b.id, scene.b.id]
+
+
+async def test_a_worker_that_was_started_anew_is_asked_anew() -> None:
+    scene = Scene()
+    await scene.finder.look()
+    scene.fleet.set_report(scene.a, replace(scene.a.report, started_at=9.0))
+    await scene.finder.look()
+    assert scene.asked.count(scene.a.id) == 2
+    assert scene.followed[-1] == (scene.a.id, [source_of(scene.a)], 9.0)
+
+
+@pytest.mark.parametrize(
+    "trouble", [TimeoutError(), connect_failed("a", "refused"), RuntimeError("odd")], ids=repr
+)
+async def test_a_worker_that_fails_to_answer_is_asked_again(trouble: Exception) -> None:
+    scene = Scene()
+    scene.answers[scene.a.id] = trouble
+    await scene.finder.look()
+    await scene.finder.look()
+    assert scene.asked.count(scene.a.id) == 2
+    assert [worker for worker, _, _ in scene.followed] == [scene.b.id]
+    scene.answers[scene.a.id] = []
+    await scene.finder.look()
+    assert (scene.a.id, [], None) in scene.followed
+
+
+async def test_a_worker_that_does_not_know_the_question_has_what_is_configured() -> None:
+    configured = ConfiguredSources("tcp://*:5557")
+    scene = Scene(configured)
+    scene.answers[scene.a.id] = None
+    scene.answers[scene.b.id] = []  # it knows, and publishes nothing
+    await scene.finder.look()
+    expected = configured.of(scene.a.id, scene.a.pool.address)
+    assert sorted(scene.followed) == [(scene.a.id, expected, None), (scene.b.id, [], None)]
+
+
+async def test_without_configuration_such_a_worker_has_none() -> None:
+    scene = Scene()
+    scene.answers[scene.a.id] = None
+    await scene.finder.look()
+    assert (scene.a.id, [], None) in scene.followed
+
+
+async def test_a_worker_that_leaves_meanwhile_is_not_followed() -> None:
+    scene = Scene()
+    scene.during = lambda: scene.fleet.set_workers(["http://b:8000"])
+    await scene.finder.look()
+    assert sorted(scene.asked) == [scene.a.id, scene.b.id]
+    assert [worker for worker, _, _ in scene.followed] == [scene.b.id]
+
+
+async def test_it_looks_again_and_again() -> None:
+    scene = Scene()
+    scene.answers[scene.a.id] = TimeoutError()
+    enough = asyncio.Event()
+    scene.during = lambda: enough.set() if len(scene.asked) > 4 else None
+    running = asyncio.ensure_future(scene.finder.run())
+    async with asyncio.timeout(10):
+        await enough.wait()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert scene.asked.count(scene.b.id) == 1
