@@ -30,6 +30,7 @@ from router.fleet.poller import MetricsPoller
 from router.gateway import Gateway
 from router.index.memory import MemoryIndex
 from router.index.predicted import PredictedIndex
+from router.insight import Insight, insight
 from router.prompt.caller import Callers
 from router.prompt.endpoints import EndpointTable
 from router.prompt.identity import TextIdentity
@@ -69,6 +70,7 @@ class App:
     dispatch: Dispatch
     gateway: Gateway
     reporter: Reporter
+    insight: Insight
     rates: Rates
     metrics: Metrics
     request_log: RequestLog
@@ -85,7 +87,9 @@ def build(settings: Settings, log: RequestLog) -> App:
     memory = MemoryIndex(
         capacity_tokens=settings.default_kv_tokens, max_blocks=settings.index_max_blocks
     )
-    index = PredictedIndex(memory, default_kv_tokens=settings.default_kv_tokens)
+    predicted = PredictedIndex(memory, default_kv_tokens=settings.default_kv_tokens)
+    known = insight(settings, fleet, predicted)
+    index, exact = known.knowledge, known.exact
     cost, homes, identities = CostModel(Rates()), ResponseHomes(), TextIdentity()
     chooser = Chooser(index, cost, metrics.lookup)
     tools = Tools(cost, SessionKeys(settings.session_headers).key)
@@ -93,10 +97,11 @@ def build(settings: Settings, log: RequestLog) -> App:
     dispatch = Dispatch(
         chooser, waiting, _aside(waiting, tools, chooser), Callers(settings.tenant_header)
     )
-    reporter = Reporter(fleet, Learner(index, identities, cost, metrics), homes, metrics, log)
+    learner = Learner(index, identities, cost, metrics)
+    reporter = Reporter(fleet, learner, exact, homes, metrics, log)
     intake = Intake(fleet, identities, homes, chooser.look_up)
-    gateway = Gateway(fleet, intake, index, dispatch, reporter)
-    tie(fleet, index, cost.rates, dispatch, metrics)
+    gateway = Gateway(fleet, intake, exact, index, dispatch, reporter)
+    tie(fleet, known, cost, dispatch, metrics)
     metrics.settle = reporter.settle
     fleet.set_workers(settings.workers)
     routes = Routes(EndpointTable(settings.allow_paths))
@@ -104,9 +109,10 @@ def build(settings: Settings, log: RequestLog) -> App:
         gateway, routes, RequestIds(), settings.body_limit, settings.keep_alive_s
     )
     engine = VllmEngine(api_key=settings.worker_api_key, timeout_s=settings.health_timeout_s)
-    admin = admin_app(fleet, WorkerView(index, cost.rates, waiting), metrics, installed_version())
+    admin = admin_app(fleet, WorkerView(known, cost.rates, waiting), metrics, installed_version())
     aloof = Intake(fleet, identities, homes, index.lookup)  # measures nothing
-    add_explain(admin, services, Explainer(fleet, aloof, dispatch, chooser, tools.random).explain)
+    explainer = Explainer(fleet, aloof, exact.if_wanted, dispatch, chooser, tools.random)
+    add_explain(admin, services, explainer.explain)
     return App(
         settings=settings,
         fleet=fleet,
@@ -117,6 +123,7 @@ def build(settings: Settings, log: RequestLog) -> App:
         dispatch=dispatch,
         gateway=gateway,
         reporter=reporter,
+        insight=known,
         rates=cost.rates,
         metrics=metrics,
         request_log=log,
@@ -160,6 +167,7 @@ async def run(app: App, server: uvicorn.Server, sockets: list[socket.socket] | N
             group.create_task(app.health.run(), name="health"),
             group.create_task(app.poller.run(), name="metrics"),
             group.create_task(_housekeeping(app, server), name="housekeeping"),
+            *(group.create_task(task, name=name) for name, task in app.insight.tasks()),
         ]
         try:
             await _first_probe(app, server)
@@ -169,6 +177,7 @@ async def run(app: App, server: uvicorn.Server, sockets: list[socket.socket] | N
             for task in background:
                 task.cancel()
             app.gateway.close()
+            await app.insight.close()
             app.fleet.close()
             app.reporter.settle()
             app.request_log.flush()
@@ -203,6 +212,7 @@ def _keep_house(app: App, server: uvicorn.Server) -> None:
     app.fleet.sweep()
     app.rates.relax(_HOUSEKEEPING_S)
     now = perf_counter()
+    app.insight.keep(now)
     app.dispatch.keep(now)
     for connection in list(server.server_state.connections):
         if isinstance(connection, RouterProtocol):

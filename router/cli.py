@@ -14,7 +14,8 @@ from router.config_file import ConfigurationError
 from router.demo.runner import DemoOptions, demo
 from router.explain.command import explain
 from router.routing.registry import POLICIES
-from router.settings import Settings, load
+from router.setting_sources import load
+from router.settings import Settings
 from router.simulate.command import simulate
 from router.telemetry.logs import configure_logging
 

@@ -53,9 +53,12 @@ def _repeated(node: yaml.MappingNode) -> Iterator[tuple[str, int]]:
 
 
 def _lines(node: yaml.MappingNode) -> Iterator[tuple[str, int]]:
-    """The line of each setting and of each item of a list."""
+    """The line of each setting, and of each item of a list or a table."""
     for key, value in node.value:
         yield key.value, key.start_mark.line + 1
         if isinstance(value, yaml.SequenceNode):
             for place, item in enumerate(value.value):
                 yield f"{key.value}.{place}", item.start_mark.line + 1
+        elif isinstance(value, yaml.MappingNode):
+            for name, _ in value.value:
+                yield f"{key.value}.{name.value}", name.start_mark.line + 1

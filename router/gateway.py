@@ -1,21 +1,27 @@
 """A request's path: identify → candidates → look up → choose (or wait) → lease → send → relay → learn.
 
 Knows no sockets and no server: the edge hands in a whole request and takes the answer's pieces. Nothing on
-the way waits but the opening of a connection, and the queue while no worker has room; that one calls back, so
-that a request costs no task. What happens later is told by the worker's connection.
+the way waits but finding out a prompt's tokens, where workers say what they hold, the opening of a connection, and
+the queue while no worker has room; that one calls back, so that a request costs no task. What happens later is told by
+the worker's connection.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from time import perf_counter
+from typing import Any
+
+from msgspec.structs import replace
 
 from router.errors import INTERNAL_ERROR, SHUTTING_DOWN, RouterError, no_worker
+from router.exact import ExactPrompts
 from router.fleet.fleet import Fleet
 from router.fleet.lease import Lease
 from router.fleet.load import PendingPrefill
+from router.fleet.ranks import RANK, rank_header
 from router.fleet.worker import Worker
-from router.index.predicted import PredictedIndex
+from router.index.knowledge import Knowledge
 from router.journey import Journey
 from router.prompt.request import Incoming, Request
 from router.proxy.downstream import Downstream
@@ -41,16 +47,18 @@ class Gateway:
         self,
         fleet: Fleet,
         intake: Intake,
-        index: PredictedIndex,
+        exact: ExactPrompts,
+        index: Knowledge,
         dispatch: Dispatch,
         reporter: Reporter,
     ) -> None:
         self._fleet = fleet
         self._intake = intake
+        self._exact = exact
         self._index = index
         self._dispatch = dispatch
         self._reporter = reporter
-        self._connecting: dict[asyncio.Task[None], Journey] = {}
+        self._tasks: dict[asyncio.Task[None], Journey] = {}
 
     def begin(self, incoming: Incoming, request_id: bytes, client: Downstream) -> Journey:
         """Set out to answer a request; every failure is told to the client."""
@@ -60,13 +68,34 @@ class Gateway:
 
     def _set_out(self, journey: Journey) -> None:
         self._prepare(journey)
-        self._admit(journey)
+        question = journey.question
+        if self._exact.wanted(journey.request, question.candidates):
+            self._begin_task(journey, self._identify(journey))
+        else:
+            self._admit(journey)
 
     def _prepare(self, journey: Journey) -> None:
         request = journey.request = Request(journey.incoming)
         journey.model = request.model
         journey.question, journey.bound = self._intake.question(request, journey.arrived_at)
         self._reporter.degraded(journey)
+
+    async def _identify(self, journey: Journey) -> None:
+        """Find out the prompt's tokens; its text will do if they cannot be told."""
+        question = journey.question
+        text = question.identity
+        found = await self._exact.identity(journey.request, text, question.candidates)
+        journey.task = None
+        if found is not text:
+            question.identity, question.overlaps = found, self._dispatch.look_up(found)
+        question.now = perf_counter()
+        self._guard(journey, self._identified)
+
+    def _identified(self, journey: Journey) -> None:
+        """The prompt is known as well as it will be; workers may have come and gone meanwhile."""
+        if not journey.bound:
+            journey.question.candidates = self._intake.able(journey.request)
+        self._admit(journey)
 
     def refuse(
         self, incoming: Incoming, request_id: bytes, client: Downstream, error: RouterError
@@ -81,9 +110,9 @@ class Gateway:
             self._conclude(journey)
 
     def close(self) -> None:
-        """The router stops: requests that wait, or whose connection is still being opened, are told so."""
+        """The router stops: requests that wait for whatever are told so."""
         self._dispatch.close(SHUTTING_DOWN)
-        for journey in list(self._connecting.values()):
+        for journey in list(self._tasks.values()):
             if not journey.over:
                 self.give_up(journey, SHUTTING_DOWN)
 
@@ -107,6 +136,11 @@ class Gateway:
 
     def proceed(self, journey: Journey, decision: Decision) -> None:
         """It is decided where the request goes."""
+        worker = self._intake.meant(decision.worker, journey.request)
+        if (
+            worker is not decision.worker
+        ):  # queues know servers of a model, not what a request says of ranks
+            decision = replace(decision, worker=worker)
         journey.decision = decision
         self._guard(journey, self._try_worker)
 
@@ -118,22 +152,24 @@ class Gateway:
         if connection is not None:
             self._send(journey, connection)
         else:
-            task = asyncio.get_running_loop().create_task(self._connect_and_send(journey, worker))
-            journey.connecting = task
-            self._connecting[task] = journey
-            task.add_done_callback(self._connecting.pop)
+            self._begin_task(journey, self._connect_and_send(journey, worker))
+
+    def _begin_task(self, journey: Journey, step: Coroutine[Any, Any, None]) -> None:
+        task = journey.task = asyncio.get_running_loop().create_task(step)
+        self._tasks[task] = journey
+        task.add_done_callback(self._tasks.pop)
 
     async def _connect_and_send(self, journey: Journey, worker: Worker) -> None:
         try:
             connection = await worker.pool.connect()
-            journey.connecting = None
+            journey.task = None
             self._send(journey, connection)
         except RouterError as error:
-            journey.connecting = None
+            journey.task = None
             self._failed(journey, error)
         except Exception:
             logger.exception(_FAILED, journey.request_id)
-            journey.connecting = None
+            journey.task = None
             self.give_up(journey, INTERNAL_ERROR)
 
     def _send(self, journey: Journey, connection: Connection) -> None:
@@ -152,9 +188,11 @@ class Gateway:
         line = RequestLine(
             incoming.method, worker.pool.address.prefix + incoming.target, journey.request_id
         )
-        head = request_head(line, worker.authority, incoming.headers, len(incoming.body))
+        rank = rank_header(worker, incoming.by_name.get(RANK))
+        head = request_head(line, worker.authority, incoming.headers, len(incoming.body), rank)
         if incoming.endpoint.generates:
             self._index.sent(worker.id, journey.question.identity)
+            journey.expected_at.append(worker.id)
         client.feed_from(connection)
         journey.connection = connection
         journey.sent_at = perf_counter()
@@ -215,7 +253,7 @@ class Gateway:
         if journey.bound:
             return []
         try:
-            workers = self._fleet.candidates(journey.model)
+            workers = self._intake.able(journey.request)
         except RouterError:
             return []
         asked = (*journey.question.tried, journey.decision.worker)

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from router.errors import RouterError
 from router.fleet.lease import Lease
+from router.ids import WorkerId
 from router.prompt.request import Incoming, Request
 from router.proxy.downstream import Downstream
 from router.proxy.relay import Relay
@@ -34,9 +35,10 @@ class Journey:
     """From a request's arrival to its end (`routing.policy.Waiter`).
 
     `request`, `question`, `decision` and `lease` are there once the gateway has come so far; `queue` while it
-    waits for a worker; `relay`, `connection` and `connecting` belong to the running attempt. `bound`: why no
-    other worker will do, empty when any will. `fresh`: a kept-alive connection failed, only new ones are used
-    from now on. Times are `perf_counter` seconds; 0.0: not reached. `queued_s`: waited for a worker, in all.
+    waits for a worker; `relay` and `connection` belong to the running attempt, `task` to a step that takes time.
+    `bound`: why no other worker will do, empty when any will. `expected_at`: workers that the prompt was sent to
+    and that have not begun to answer. `fresh`: a kept-alive connection failed, only new ones are used from now on. Times are
+    `perf_counter` seconds; 0.0: not reached. `queued_s`: waited for a worker, in all.
     """
 
     __slots__ = (
@@ -47,11 +49,11 @@ class Journey:
         "bound",
         "cancelled",
         "client",
-        "connecting",
         "connection",
         "decision",
         "ended_at",
         "error",
+        "expected_at",
         "fresh",
         "incoming",
         "lease",
@@ -63,6 +65,7 @@ class Journey:
         "request",
         "request_id",
         "sent_at",
+        "task",
     )
 
     request: Request
@@ -88,7 +91,8 @@ class Journey:
         self.queue: Queue | None = None
         self.relay: Relay | None = None
         self.connection: Connection | None = None
-        self.connecting: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.expected_at: list[WorkerId] = []
         self.error: RouterError | None = None
 
     @property
@@ -130,9 +134,9 @@ class Journey:
         if self.queue is not None:
             self.queue.withdraw(self)
             self._waited()
-        if self.connecting is not None:
-            self.connecting.cancel()
-            self.connecting = None
+        if self.task is not None:
+            self.task.cancel()
+            self.task = None
         if self.connection is not None:
             self.connection.abort()
             self.connection = None

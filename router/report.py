@@ -1,17 +1,22 @@
 """What becomes of a request afterwards: learning at once; metrics and its log line a little later, in batches."""
 
+import logging
 from datetime import UTC, datetime
 from time import perf_counter
 
 from router.errors import Source
+from router.exact import ExactPrompts
 from router.fleet.fleet import Fleet
 from router.journey import Journey
+from router.prompt.identity import TokenIdentity
 from router.proxy.relay import Relay
 from router.proxy.sse import NO_USAGE, Usage, response_id_in, usage_in
 from router.routing.affinity import ResponseHomes
 from router.routing.learn import Learner
 from router.telemetry.logs import RequestLine, RequestLog, Timestamps
 from router.telemetry.metrics import Metrics, RouteSeries
+
+logger = logging.getLogger(__name__)
 
 _BATCH = 256
 
@@ -25,12 +30,14 @@ class Reporter:
         self,
         fleet: Fleet,
         learner: Learner,
+        exact: ExactPrompts,
         homes: ResponseHomes,
         metrics: Metrics,
         log: RequestLog,
     ) -> None:
         self._fleet = fleet
         self._learner = learner
+        self._exact = exact
         self._homes = homes
         self._metrics = metrics
         self._log = log
@@ -57,8 +64,11 @@ class Reporter:
 
     def first_token(self, journey: Journey) -> None:
         """An answer has begun: if it is a stream, then with a token that shows how fast the worker is."""
-        relay = journey.relay
+        relay, worker = journey.relay, journey.decision.worker.id
         assert relay is not None
+        if worker in journey.expected_at:
+            journey.expected_at.remove(worker)
+            self._learner.begun(worker, journey.question.identity)
         learns = relay.status == 200 and journey.request.endpoint.generates
         if learns and relay.first_token_at:
             seconds = relay.first_token_at - journey.sent_at
@@ -69,11 +79,25 @@ class Reporter:
         relay, usage = journey.relay, NO_USAGE
         if relay is not None and relay.status == 200:
             usage = usage_in(relay.tail)
-            self._learn(journey, relay, usage)
+            try:
+                self._learn(journey, relay, usage)
+            except Exception:  # the request is over; what it taught is lost, and nothing else
+                logger.exception("learning from request %r failed", journey.request_id)
+        self._end_expectations(journey)
         journey.forget()
         self._waiting.append((journey, usage))
         if len(self._waiting) >= _BATCH:
             self.settle()
+
+    def _end_expectations(self, journey: Journey) -> None:
+        answered = journey.relay is not None and journey.relay.status == 200 and _whole(journey)
+        for worker in journey.expected_at:
+            end = (
+                self._learner.begun
+                if answered and worker == journey.decision.worker.id
+                else self._learner.over
+            )
+            end(worker, journey.question.identity)
 
     def settle(self) -> None:
         """Count and log the requests that have ended since."""
@@ -95,6 +119,9 @@ class Reporter:
                 seconds = journey.ended_at - journey.sent_at
                 learner.unstreamed(decision, usage.completion_tokens or 0, seconds)
             learner.prompt_tokens(request, identity, usage.prompt_tokens)
+            if isinstance(identity, TokenIdentity):
+                counted = usage.prompt_tokens, usage.cached_tokens if request.audits else None
+                self._exact.learn(request, identity, decision, counted)
             if usage.cached_tokens is not None and request.audits:
                 learner.cached_tokens(decision, identity, usage.cached_tokens)
             if usage.completion_tokens is not None:

@@ -1,73 +1,31 @@
-"""The whole configuration, validated once. A new user sets only the workers.
+"""The whole configuration, validated once. A new user sets only the workers."""
 
-Sources, strongest first: command-line flags, environment (`PREFIX_ROUTER_…`), the YAML file, defaults.
-"""
-
+import json
 import os
-import re
-from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from typing import Any, Literal, Self
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
-    ValidationError,
     field_validator,
     model_validator,
 )
 
-from router.config_file import ConfigurationError, read
 from router.fleet.worker import worker_id
 from router.prompt.session import SESSION_HEADERS
-from router.routing.registry import POLICIES
+from router.setting_types import (
+    ApiKey,
+    CoordinatorUrl,
+    HeaderName,
+    PolicyName,
+    ReadableDirectory,
+    ReadableFile,
+    WorkerUrl,
+)
 from router.upstream.pool import Address
-
-_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-
-
-def _worker_url(url: str) -> str:
-    Address.parse(url)
-    if urlsplit(url if "://" in url else f"http://{url}").port == 0:
-        raise ValueError(f"{url!r}: no worker listens on port 0")
-    return url
-
-
-def _api_key(key: str) -> str:
-    """A key read from a file often ends with a newline."""
-    key = key.strip()
-    if not (key.isascii() and key.isprintable()) or " " in key:
-        raise ValueError("the key must be printable ASCII without spaces")
-    return key
-
-
-def _readable(file: Path) -> Path:
-    if not (os.access(file, os.R_OK) and file.is_file()):
-        raise ValueError(f"'{file}' is not a file that can be read")
-    return file
-
-
-def _policy(name: str) -> str:
-    if name not in POLICIES:
-        raise ValueError(f"no such policy; there are {', '.join(POLICIES)}")
-    return name
-
-
-def _header(name: str) -> str | None:
-    if name and not _HEADER.fullmatch(name):
-        raise ValueError(f"{name!r} is not the name of a header")
-    return name.lower() or None
-
-
-WorkerUrl = Annotated[str, AfterValidator(_worker_url)]
-ApiKey = Annotated[str, AfterValidator(_api_key)]
-ReadableFile = Annotated[Path, AfterValidator(_readable)]
-PolicyName = Annotated[str, AfterValidator(_policy)]
-HeaderName = Annotated[str, AfterValidator(_header)]
 
 
 class Settings(BaseModel):
@@ -162,6 +120,61 @@ class Settings(BaseModel):
     index_max_blocks: int = Field(
         default=2_000_000, gt=0, description="Bound on the index over all workers."
     )
+    kv_events: Literal["auto", "off"] = Field(
+        default="auto",
+        description="`auto`: follow the KV events of workers that publish them (`--kv-events-config`).",
+    )
+    kv_events_endpoint: str | None = Field(
+        default=None,
+        description="Where workers publish that do not say so: `tcp://*:5557`, as in their "
+        "`--kv-events-config`; `{host}` and `{port}` are the worker's. Rank n is on the port higher by n.",
+    )
+    kv_events_replay_endpoint: str | None = Field(
+        default=None, description="Their `replay_endpoint`, likewise."
+    )
+    kv_events_topic: str | None = Field(
+        default=None, description="Their `topic`; needed where workers dial in."
+    )
+    kv_events_ranks: int = Field(
+        default=1, gt=0, description="Their data-parallel ranks that publish."
+    )
+    tokenizers: dict[str, ReadableDirectory] = Field(
+        default={},
+        description="Directories with a model's tokenizer files, by model: `name=/path`. Without, they are looked "
+        "for where the worker loaded the model from, and in the Hugging Face cache; else workers are asked.",
+    )
+    chat_templates: dict[str, ReadableFile] = Field(
+        default={}, description="The workers' `--chat-template`, by model: `name=/path`."
+    )
+    chat_template_kwargs: dict[str, dict[str, Any]] = Field(
+        default={}, description="The workers' `--default-chat-template-kwargs`, by model."
+    )
+    hub_cache_dir: Path | None = Field(
+        default=None,
+        description="Hugging Face cache to look in; default `$HF_HUB_CACHE`, `$HF_HOME/hub`, "
+        "`~/.cache/huggingface/hub`.",
+    )
+    token_deadline_s: float = Field(
+        default=0.1,
+        gt=0,
+        description="How long a prompt's tokens may take to find out; then its text has to do.",
+    )
+    lmcache_coordinator: CoordinatorUrl | None = Field(
+        default=None,
+        description="LMCache coordinator to ask what is held in CPU memory, on disk and remotely: `http://host:9300`.",
+    )
+    lmcache_redis_url: str | None = Field(
+        default=None,
+        repr=False,
+        description="Redis or Valkey that LMCache keeps chunks in, to be asked directly.",
+    )
+    lmcache_chunk_tokens: int = Field(default=256, gt=0, description="LMCache's `--chunk-size`.")
+    lmcache_world_size: int = Field(
+        default=1, gt=0, description="GPUs of one worker (tensor times pipeline parallel)."
+    )
+    lmcache_deadline_s: float = Field(
+        default=0.02, gt=0, description="How long either may take to answer."
+    )
     tls_cert_file: ReadableFile | None = Field(
         default=None, description="Serve https with this certificate chain …"
     )
@@ -176,6 +189,33 @@ class Settings(BaseModel):
     shutdown_timeout_s: float = Field(
         default=30.0, gt=0, description="After SIGTERM, running answers may take this long to end."
     )
+
+    @field_validator("kv_events", mode="before")
+    @classmethod
+    def _off(cls, value: object) -> object:
+        """YAML takes `off` for a truth value."""
+        return "off" if value is False else value
+
+    @field_validator("tokenizers", "chat_templates", mode="before")
+    @classmethod
+    def _by_model(cls, value: object) -> object:
+        """`name=path,name=path`, as an environment variable has to be."""
+        if not isinstance(value, str):
+            return value
+        parts = [part.rpartition("=") for part in value.split(",") if part.strip()]
+        pairs = {name.strip(): path.strip() for name, _, path in parts}
+        if not all(name and path for name, path in pairs.items()):
+            raise ValueError("must be `model=/path`, several with commas")
+        return pairs
+
+    @field_validator("chat_template_kwargs", mode="before")
+    @classmethod
+    def _json(cls, value: object) -> object:
+        """An environment variable holds JSON."""
+        try:
+            return json.loads(value) if isinstance(value, str) else value
+        except ValueError as error:
+            raise ValueError(f"must be JSON: {error}") from None
 
     @field_validator("workers", "allow_paths", "session_headers", mode="before")
     @classmethod
@@ -203,70 +243,15 @@ class Settings(BaseModel):
     def _whole(self) -> Self:
         if (self.tls_cert_file is None) != (self.tls_key_file is None):
             raise ValueError("tls_cert_file and tls_key_file go together")
+        for name in ("lmcache_coordinator", "lmcache_redis_url"):
+            if getattr(self, name) and not all(map(find_spec, ("blake3", "redis"))):
+                raise ValueError(f"{name} needs: pip install 'prefix-router[lmcache]'")
         return self
 
 
-_PREFIX = "PREFIX_ROUTER_"
-_SERVICE_LINK = re.compile(
-    r"\w+_(SERVICE_(HOST|PORT\w*)=|PORT_\d+_(TCP|UDP|SCTP)\w*=|PORT=(tcp|udp|sctp)://)"
-)
-"""Variables that Kubernetes sets in every pod beside a Service named `prefix-router…`."""
-
-_FLAGS = {"workers": "worker", "allow_paths": "allow-path"}
-"""Flags that are given once per item, where they differ from the setting."""
-
-
-def load(file: Path | None, flags: Mapping[str, Any]) -> Settings:
-    """Merge all sources and validate; raises `ConfigurationError`."""
-    from_file, lines = read(file) if file else ({}, {})
-    environment, problems = _environment()
-    try:
-        settings = Settings(**{**from_file, **environment, **flags})
-    except ValidationError as error:
-        problems += [_problem(detail, file, lines, environment, flags) for detail in error.errors()]
-        raise ConfigurationError(problems) from None
-    if problems:
-        raise ConfigurationError(problems)
-    return settings
-
-
-def _environment() -> tuple[dict[str, str], list[str]]:
-    """The settings in the environment, and what is wrong with the names of others."""
-    known = {f"{_PREFIX}{name.upper()}": name for name in Settings.model_fields}
-    values, problems = {}, []
-    for variable, value in os.environ.items():
-        if not variable.startswith(_PREFIX) or _SERVICE_LINK.match(f"{variable}={value}"):
-            continue
-        if variable in known:
-            values[known[variable]] = value
-        else:
-            problems.append(f"{variable}: {_unknown(variable, known)}")
-    return values, problems
-
-
-def _unknown(name: str, known: Iterable[str]) -> str:
-    near = get_close_matches(name, known, n=1)
-    return f"no such setting{f'; did you mean `{near[0]}`?' if near else ''}"
-
-
-def _problem(
-    detail: Mapping[str, Any],
-    file: Path | None,
-    lines: Mapping[str, int],
-    environment: Mapping[str, Any],
-    flags: Mapping[str, Any],
-) -> str:
-    """One line: where, what, why."""
-    location = [str(part) for part in detail["loc"]]
-    name = location[0] if location else ""
-    message = detail["msg"].removeprefix("Value error, ")
-    if detail["type"] == "extra_forbidden":
-        message = _unknown(name, Settings.model_fields)
-    if name in flags:
-        where = f"--{_FLAGS.get(name, name).replace('_', '-')}"
-    elif name in environment:
-        where = f"{_PREFIX}{name.upper()}"
-    else:
-        line = lines.get(".".join(location)) or lines.get(name)
-        where = f"{file}:{line}" if line else str(file or "configuration")
-    return f"{where}: {'.'.join(location)}: {message}" if location else f"{where}: {message}"
+def hub_cache(settings: Settings) -> Path:
+    """Where models from the Hugging Face Hub are kept on this machine."""
+    if settings.hub_cache_dir is not None:
+        return settings.hub_cache_dir
+    home = os.environ.get("HF_HOME") or Path.home() / ".cache/huggingface"
+    return Path(os.environ.get("HF_HUB_CACHE") or Path(home, "hub"))

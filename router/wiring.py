@@ -6,36 +6,44 @@ from time import perf_counter
 from router.fleet.fleet import Fleet
 from router.fleet.worker import Worker
 from router.ids import WorkerId
-from router.index.predicted import PredictedIndex
-from router.routing.cost import Rates
+from router.insight import Insight
+from router.routing.cost import CostModel
 from router.routing.dispatch import Dispatch
 from router.telemetry.metrics import Metrics, WorkerSample
 
 
 def tie(
-    fleet: Fleet, index: PredictedIndex, rates: Rates, dispatch: Dispatch, metrics: Metrics
+    fleet: Fleet, insight: Insight, cost: CostModel, dispatch: Dispatch, metrics: Metrics
 ) -> None:
     """Let the fleet's changes reach what is kept per worker, and who waits for one."""
-    started: dict[WorkerId, float | None] = {}
+    started: dict[WorkerId, float] = {}
+    knowledge, rates = insight.knowledge, cost.rates
 
     def removed(worker: Worker) -> None:
-        index.remove(worker.id)
+        insight.removed(worker.id)
         rates.forget(worker.id)
         started.pop(worker.id, None)
 
     def reported(worker: Worker) -> None:
         report = worker.report
-        if report.started_at != started.setdefault(worker.id, report.started_at):
-            started[worker.id] = report.started_at
-            index.clear(worker.id)
-        index.state_cache(worker.id, report.kv_tokens, report.block_tokens)
+        now = report.started_at
+        if now is not None and started.setdefault(worker.id, now) != now:
+            started[worker.id] = now
+            knowledge.clear(worker.id)
+        knowledge.state_cache(worker.id, report.kv_tokens, report.block_tokens)
+        insight.reported(worker)
 
     fleet.on_removed, fleet.on_report, fleet.on_change = removed, reported, dispatch.stir
-    metrics.workers = _samples(fleet, index)
+    metrics.workers = _samples(fleet, insight)
     metrics.queue_depth = dispatch.__len__
+    caches = metrics.caches
+    caches.events = insight.event_samples
+    caches.prompts, caches.mismatches = insight.prompts, insight.mismatches
+    caches.tiers = insight.tier_questions
+    caches.load_s = cost.loads.per_token_s
 
 
-def _samples(fleet: Fleet, index: PredictedIndex) -> Callable[[], Iterable[WorkerSample]]:
+def _samples(fleet: Fleet, insight: Insight) -> Callable[[], Iterable[WorkerSample]]:
     def samples() -> Iterable[WorkerSample]:
         now = perf_counter()
         return [
@@ -44,7 +52,7 @@ def _samples(fleet: Fleet, index: PredictedIndex) -> Callable[[], Iterable[Worke
                 worker.up,
                 worker.load.inflight,
                 worker.load.pending_tokens(now),
-                index.blocks(worker.id),
+                insight.blocks(worker.id),
             )
             for worker in fleet
         ]

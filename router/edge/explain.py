@@ -1,6 +1,6 @@
 """`POST /explain`: where a request would go now, and why. Its body is what the endpoint would be sent."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import msgspec
 from fastapi import FastAPI
@@ -26,7 +26,7 @@ _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def add_explain(
-    app: FastAPI, services: EdgeServices, explain: Callable[[Incoming], Explanation]
+    app: FastAPI, services: EdgeServices, explain: Callable[[Incoming], Awaitable[Explanation]]
 ) -> None:
     """Add the route to `app`."""
 
@@ -40,7 +40,7 @@ def add_explain(
         route = _route(services.routes, endpoint, body)
         headers = list(request.headers.raw)
         incoming = Incoming(b"POST", route.path, route.target, headers, body, route.endpoint)
-        return Response(msgspec.json.encode(explain(incoming)), media_type="application/json")
+        return Response(msgspec.json.encode(await explain(incoming)), media_type="application/json")
 
 
 async def _body(request: Request, limit: int) -> bytes:

@@ -14,19 +14,21 @@ ModelCard = Mapping[str, Any]
 class WorkerReport:
     """What a worker says of itself.
 
-    `kv_tokens`: how many tokens its KV cache holds; `block_tokens`: how many one of its blocks; `started_at`:
-    when its process began, epoch seconds. None: it does not say.
+    `kv_tokens`: how many tokens its KV cache holds, each rank's if it has several; `block_tokens`: how many one of
+    its blocks; `started_at`: when its process began, epoch seconds; `ranks`: how many data-parallel ranks it has.
+    None: it does not say.
     """
 
     models: Mapping[str, ModelCard] = field(default_factory=dict)
     kv_tokens: int | None = None
     block_tokens: int | None = None
     started_at: float | None = None
+    ranks: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Gauges:
-    """What a worker has to do, whoever sent it: requests in its batch and waiting for it, and the share of its KV
+    """What a rank of a worker has to do, whoever sent it: requests in its batch and waiting for it, and the share of its KV
     cache that they hold (0 to 1; None: not told).
     """
 
@@ -44,5 +46,5 @@ class Engine(Protocol):
     async def describe(self, pool: Pool) -> WorkerReport:
         """The worker's models and cache size."""
 
-    async def gauges(self, pool: Pool) -> Gauges | None:
-        """What the worker has to do; None when it does not tell."""
+    async def gauges(self, pool: Pool) -> Mapping[int, Gauges]:
+        """What each rank of the worker has to do, as far as it tells."""

@@ -1,7 +1,6 @@
 """vLLM's dialect (0.32): health, models; cache size and load from its metrics."""
 
 import re
-from collections.abc import Iterator
 from math import isfinite, nan
 from typing import Any
 
@@ -17,6 +16,7 @@ _STARTED = re.compile(rb"^process_start_time_seconds(?:\{.*\})? ([0-9.eE+]+)$", 
 _RUNNING = b"\nvllm:num_requests_running{"
 _WAITING = b"\nvllm:num_requests_waiting{"
 _KV_USAGE = b"\nvllm:kv_cache_usage_perc{"
+_ENGINE = re.compile(rb'[{,]engine="(\d{1,9})"')
 _LABEL = re.compile(rb'(\w+)="((?:[^"\\]|\\.)*)"')
 
 
@@ -41,14 +41,19 @@ class VllmEngine:
                 502, "worker_bad_response", f"/v1/models answered {answer.status}{hint}"
             )
         metrics = await self._metrics(pool)
+        kv_tokens, block_tokens = cache_size_in(metrics)
         return WorkerReport(
-            models_in(answer.body), *cache_size_in(metrics), started_at=started_at_in(metrics)
+            models_in(answer.body),
+            kv_tokens,
+            block_tokens,
+            started_at_in(metrics),
+            ranks_in(metrics),
         )
 
-    async def gauges(self, pool: Pool) -> Gauges | None:
-        """From `GET /metrics`, over all data-parallel ranks."""
+    async def gauges(self, pool: Pool) -> dict[int, Gauges]:
+        """From `GET /metrics`, by data-parallel rank."""
         answer = await fetch(pool, "/metrics", api_key=self._api_key, timeout_s=self._timeout_s)
-        return gauges_in(answer.body) if answer.status == 200 else None
+        return gauges_in(answer.body) if answer.status == 200 else {}
 
     async def _metrics(self, pool: Pool) -> bytes:
         """The metrics page, empty when there is none: a worker need not have it."""
@@ -77,42 +82,56 @@ def started_at_in(metrics: bytes) -> float | None:
 
 
 def cache_size_in(metrics: bytes) -> tuple[int | None, int | None]:
-    """(tokens in the KV cache over all data-parallel ranks, tokens of a block); None: not told."""
-    total, block = 0, None
+    """(tokens in the KV cache, tokens of a block); of several ranks the smallest counts. None: not told."""
+    smallest, block = None, None
     for match in _CACHE_CONFIG.finditer(metrics):
         labels = dict(_LABEL.findall(match[1]))
         blocks, size = labels.get(b"num_gpu_blocks", b""), labels.get(b"block_size", b"")
         if blocks.isdigit() and size.isdigit():
             block = int(size)
-            total += (int(blocks) - 1) * block  # one block is vLLM's null block
-    return total or None, block
+            tokens = (int(blocks) - 1) * block  # one block is vLLM's null block
+            smallest = tokens if smallest is None else min(smallest, tokens)
+    return smallest or None, block
 
 
-def gauges_in(metrics: bytes) -> Gauges | None:
-    """Requests over all data-parallel ranks, and the mean of their KV usage; None when it is not told.
+def ranks_in(metrics: bytes) -> int | None:
+    """How many data-parallel ranks there are; None when the metrics do not tell."""
+    return len(_by_engine(b"\n" + metrics, _RUNNING)) or None
 
-    Pages have hundreds of lines and are asked for every second: only the lines wanted are looked at.
+
+def gauges_in(metrics: bytes) -> dict[int, Gauges]:
+    """Requests and KV usage by data-parallel rank, as far as they are told.
+
+    The engines of a worker are its ranks, in their order: vLLM counts them from 0 when it is sent a rank, also where
+    a worker has only the last ones of a larger set. Pages have hundreds of lines and are asked for every second:
+    only the lines wanted are looked at.
     """
     page = b"\n" + metrics
-    running, waiting = list(_values(page, _RUNNING)), list(_values(page, _WAITING))
-    if not running or not waiting:
-        return None
-    usage = list(_values(page, _KV_USAGE))
-    return Gauges(
-        round(sum(running)), round(sum(waiting)), sum(usage) / len(usage) if usage else None
-    )
+    running, waiting, usage = (_by_engine(page, name) for name in (_RUNNING, _WAITING, _KV_USAGE))
+    found = {}
+    for rank, engine in enumerate(sorted(running)):
+        runs, waits = running[engine], waiting.get(engine, nan)
+        share = usage.get(engine, nan)
+        if isfinite(runs) and isfinite(waits):
+            found[rank] = Gauges(round(runs), round(waits), share if isfinite(share) else None)
+    return found
 
 
-def _values(page: bytes, start: bytes) -> Iterator[float]:
-    """The finite values of the samples whose lines begin with `start`."""
+def _by_engine(page: bytes, start: bytes) -> dict[int, float]:
+    """The samples whose lines begin with `start` by their engine, 0 if they name none; NaN is no number."""
+    found = {}
     at = page.find(start)
     while at >= 0:
         end = page.find(b"\n", at + 1)
-        line = page[at : end if end >= 0 else len(page)]
-        try:
-            value = float(line.rpartition(b"} ")[2])
-        except ValueError:
-            value = nan
-        if isfinite(value):
-            yield value
+        labels, _, value = page[at : end if end >= 0 else len(page)].rpartition(b"} ")
+        engine = _ENGINE.search(labels)
+        found[int(engine[1]) if engine else 0] = _number(value)
         at = page.find(start, at + 1)
+    return found
+
+
+def _number(text: bytes) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return nan

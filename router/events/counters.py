@@ -1,7 +1,6 @@
 """What happened to a worker's events."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 
 @dataclass(slots=True)
@@ -36,14 +35,3 @@ class Counters:
     restarts: int = 0
     resyncs: int = 0
     lag_s: float = 0.0
-
-
-def together(parts: Iterable[Counters]) -> Counters:
-    """The sums, and the longest lag."""
-    total = Counters()
-    for part in parts:
-        lag_s = max(total.lag_s, part.lag_s)
-        for each in fields(Counters):
-            setattr(total, each.name, getattr(total, each.name) + getattr(part, each.name))
-        total.lag_s = lag_s
-    return total

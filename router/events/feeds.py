@@ -1,11 +1,11 @@
 """All sources of all workers: who listens where, and what becomes of it."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from router.events.counters import Counters, together
+from router.events.counters import Counters
 from router.events.ingest import Ingest
 from router.events.ledger import Ledger
 from router.events.sockets import Context, Listener, ZmqReplay, new_context
@@ -29,10 +29,24 @@ class _Feed:
     listener: Listener | None = None
 
 
+@dataclass(slots=True, eq=False)
+class _Departure:
+    """Takes back what a source reported, step by step (`ingest.Job`); then calls `done`."""
+
+    feed: _Feed
+    done: Callable[[], object]
+
+    def step(self) -> bool:
+        more = self.feed.subscriber.step()
+        if not more:
+            self.done()
+        return more
+
+
 class EventFeeds:
     """Follows sources and reports what they hold to `sinks`, an index for each medium ("GPU", "CPU", "STORAGE").
 
-    An index calls a source by its `holder`. Forgetting what it holds when its worker leaves is the caller's business.
+    An index calls a source by its `holder`. Of a worker that left it is told, in portions, that nothing is held.
     """
 
     def __init__(
@@ -47,6 +61,7 @@ class EventFeeds:
         self._replay_timeout_s = replay_timeout_s
         self._context: Context | None = None
         self._feeds: dict[tuple[WorkerId, int], _Feed] = {}
+        self._leaving: dict[tuple[WorkerId, int], _Departure] = {}
         self._listeners: dict[tuple[str, bool], Listener] = {}
 
     async def run(self) -> None:
@@ -72,7 +87,7 @@ class EventFeeds:
                 self._unplug(feed)
                 feed.subscriber.attach(None)
         for place, source in wanted.items():
-            feed = self._feeds.get(place) or self._feed(place, source)
+            feed = self._feeds.get(place) or self._return(place) or self._feed(place, source)
             if feed.listener is not None and feed.source == source:
                 feed.subscriber.check(started_at)
             else:
@@ -81,44 +96,74 @@ class EventFeeds:
                 self._plug(feed)
 
     def forget(self, worker: WorkerId) -> None:
-        """The worker left."""
+        """The worker left: what it reported is taken back."""
         for place in [place for place in self._feeds if place[0] == worker]:
             feed = self._feeds.pop(place)
             self._unplug(feed)
-            feed.subscriber.close()
+            feed.subscriber.leave()
             self._ingest.drop(feed.subscriber)
+            self._leaving[place] = _Departure(feed, partial(self._leaving.pop, place))
+            self._ingest.wake(self._leaving[place])
 
-    def counters(self, worker: WorkerId) -> Counters:
-        """What happened to the events of all ranks of `worker`."""
-        return together(
-            feed.subscriber.counters for place, feed in self._feeds.items() if place[0] == worker
-        )
+    def resync(self, holder: WorkerId) -> None:
+        """What is known of `holder` is wrong: start over."""
+        for feed in self._feeds.values():
+            if feed.source.holder == holder:
+                feed.subscriber.resync()
 
-    def blocks(self, worker: WorkerId, medium: str) -> int:
-        """How many blocks `worker` says it holds there, over all its ranks."""
+    def block_sizes(self, medium: str) -> set[int]:
+        """Tokens per block, as far as any block was stored there."""
+        return set().union(*(feed.ledger.block_sizes(medium) for feed in self._feeds.values()))
+
+    def heard(self) -> set[WorkerId]:
+        """The holders that are listened to, have told something, and are not asked for what was missed."""
+        return {
+            feed.source.holder
+            for feed in self._feeds.values()
+            if feed.listener is not None and feed.subscriber.current
+        }
+
+    def counters(self) -> dict[WorkerId, Counters]:
+        """What happened to the events of every holder that is listened to."""
+        return {
+            feed.source.holder: feed.subscriber.counters
+            for feed in self._feeds.values()
+            if feed.listener is not None
+        }
+
+    def blocks(self, holder: WorkerId, medium: str) -> int:
+        """How many blocks `holder` says it has there."""
         return sum(
-            feed.ledger.blocks(medium) for place, feed in self._feeds.items() if place[0] == worker
-        )
-
-    def follows(self, worker: WorkerId) -> bool:
-        """Whether `worker` is listened to."""
-        return any(
-            place[0] == worker and feed.listener is not None for place, feed in self._feeds.items()
+            feed.ledger.blocks(medium)
+            for feed in self._feeds.values()
+            if feed.source.holder == holder
         )
 
     def close(self) -> None:
         """Close every socket."""
         for feed in self._feeds.values():
             feed.subscriber.close()
+        for departure in self._leaving.values():
+            self._ingest.drop(departure)
         for listener in self._listeners.values():
             listener.close()
         self._feeds.clear()
+        self._leaving.clear()
         self._listeners.clear()
         if self._context is not None:
             self._context.destroy(linger=0)
             self._context = None
 
     # ------------------------------------------------------------------------------------------
+
+    def _return(self, place: tuple[WorkerId, int]) -> _Feed | None:
+        """The feed of a worker that left and came back; what it reported before may not be taken back yet."""
+        departure = self._leaving.pop(place, None)
+        if departure is None:
+            return None
+        self._ingest.drop(departure)
+        self._feeds[place] = departure.feed
+        return departure.feed
 
     def _feed(self, place: tuple[WorkerId, int], source: EventSource) -> _Feed:
         counters = Counters()

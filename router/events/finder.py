@@ -54,6 +54,14 @@ class SourceFinder:
             await self.look()
             await asyncio.sleep(self._interval_s)
 
+    def asked(self) -> set[WorkerId]:
+        """The workers that were asked in the life that they lead now."""
+        return {
+            worker.id
+            for worker, life in self._asked.items()
+            if worker.up and life == worker.report.started_at
+        }
+
     async def look(self) -> None:
         """Ask those that are due, side by side."""
         async with asyncio.TaskGroup() as group:
@@ -62,7 +70,7 @@ class SourceFinder:
 
     def _due(self) -> list[Worker]:
         """Workers that are up and were not asked in this life of theirs."""
-        up = [worker for worker in self._fleet if worker.up]
+        up = [worker for worker in self._fleet.processes() if worker.up]
         self._asked = {worker: life for worker, life in self._asked.items() if worker in up}
         return [
             worker
@@ -79,7 +87,7 @@ class SourceFinder:
         except Exception:  # one worker's oddity must not end the loop for all
             logger.exception("asking worker %s for its event sources failed", worker.id)
             return
-        if worker not in self._fleet:
+        if worker not in self._fleet.processes():
             return
         self._asked[worker] = life
         if sources is None and self._configured is not None:

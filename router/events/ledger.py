@@ -42,6 +42,10 @@ class Ledger:
         """How many different blocks are held there."""
         return self._tiers[medium].blocks
 
+    def block_sizes(self, medium: str) -> set[int]:
+        """Tokens per block, as far as any was stored there."""
+        return self._tiers[medium].block_sizes
+
     def apply(self, events: Iterable[Event]) -> Iterator[None]:
         """Apply what a batch says."""
         done = 0
@@ -105,6 +109,7 @@ class Ledger:
             self._counters.nameless += 1
             self._store_known(tier, event)
         else:
+            tier.block_sizes.add(event.block_size)
             yield from self._store(tier, event, contents)
         yield len(event.block_hashes) % PORTION
 

@@ -74,6 +74,11 @@ class Subscriber:
         self._unsure = False
         self._born_at = 0.0
 
+    @property
+    def current(self) -> bool:
+        """What is known is the worker's own word, and whole: nothing is being asked for again."""
+        return self.counters.batches > 0 and self._replay is None
+
     def attach(self, open_replay: OpenReplay | None) -> None:
         """Start anew with a source, which offers replays or does not."""
         self._end_replay()
@@ -96,6 +101,14 @@ class Subscriber:
         self._unsure = True
         self._on_work(self)
 
+    def resync(self) -> None:
+        """What is known is wrong: start over, with what the worker still keeps of its past."""
+        self.counters.resyncs += 1
+        self._end_replay()
+        self._start_over()
+        self._ask()
+        self._on_work(self)
+
     def offer(self, number: int, payload: bytes) -> None:
         """A batch came. A full inbox drops it: a gap like any other."""
         size = self._inbox_bytes + len(payload)
@@ -105,6 +118,16 @@ class Subscriber:
             return
         self._inbox.append((number, payload))
         self._inbox_bytes = size
+        self._on_work(self)
+
+    def leave(self) -> None:
+        """The worker left: all that was reported is taken back, step by step. `attach` brings it back."""
+        self._end_replay()
+        self._inbox.clear()
+        self._inbox_bytes = 0
+        self._open_replay = None
+        self._unsure = False
+        self._start_over()
         self._on_work(self)
 
     def close(self) -> None:
@@ -151,8 +174,9 @@ class Subscriber:
                 case Verdict.DUPLICATE:
                     self.counters.duplicates += 1
                 case Verdict.GAP:
-                    self.counters.resyncs += 1
-                    self._start_over()
+                    if self._order.last is not None:
+                        self.counters.resyncs += 1
+                        self._start_over()
                     self._accept(number, batch)
                 case Verdict.NEXT:
                     self._accept(number, batch)

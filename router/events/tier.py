@@ -1,6 +1,6 @@
 """What one source holds in one medium, and what its index has to be told about it (pure)."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from typing import Protocol
 
 from router.events.counters import Counters
@@ -16,10 +16,10 @@ MAX_BLOCKS = 2_000_000
 class BlockSink(Protocol):
     """An index that takes reports (`index.union.UnionIndex` is one)."""
 
-    def stored(self, worker: WorkerId, keys: Iterable[BlockKey]) -> None:
+    def stored(self, worker: WorkerId, keys: Collection[BlockKey]) -> None:
         """`worker` holds these."""
 
-    def removed(self, worker: WorkerId, keys: Iterable[BlockKey]) -> None:
+    def removed(self, worker: WorkerId, keys: Collection[BlockKey]) -> None:
         """`worker` does not hold these any more."""
 
 
@@ -28,10 +28,21 @@ class Tier:
     equal keys to different blocks, and so do the groups of a model.
     """
 
-    __slots__ = ("_blocks", "_counters", "_gone", "_holder", "_names", "_new", "_sink", "shelves")
+    __slots__ = (
+        "_blocks",
+        "_counters",
+        "_gone",
+        "_holder",
+        "_names",
+        "_new",
+        "_sink",
+        "block_sizes",
+        "shelves",
+    )
 
     def __init__(self, holder: WorkerId, sink: BlockSink, counters: Counters) -> None:
         self.shelves: dict[int | None, Shelf] = {}
+        self.block_sizes: set[int] = set()
         self._holder = holder
         self._sink = sink
         self._counters = counters

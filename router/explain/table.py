@@ -17,6 +17,7 @@ _LACKS = {
 _EXCLUDED = {
     "down": "down",
     "model_not_served": "does not serve the model",
+    "other_rank": "the request names another data-parallel rank",
     "pinned_elsewhere": "the request names another worker",
     "stored_elsewhere": "another worker stores the response that is referred to",
 }
@@ -86,14 +87,14 @@ def _title(explanation: dict[str, Any]) -> str:
     prompt = explanation["prompt"]
     return (
         f"policy {explanation['policy']}, model {explanation['model'] or 'any'}, "
-        f"{explanation['endpoint']}, {prompt['tokens']:,} prompt tokens in {prompt['blocks']} blocks"
+        f"{explanation['endpoint']}, {prompt['tokens']:,} prompt tokens in {prompt['blocks']} blocks of {prompt['by']}"
     )
 
 
 def _cells(worker: dict[str, Any]) -> Iterator[str]:
     usage, foreign = worker["kv_cache_usage"], worker["foreign"]
     yield f"{'→' if worker['chosen'] else ' '} {worker['id']}{'' if worker['up'] else ' (down)'}"
-    yield f"{worker['cached_tokens']:,}"
+    yield _cached(worker)
     yield f"{worker['uncached_tokens']:,}"
     yield f"{worker['inflight']} + {foreign}" if foreign else f"{worker['inflight']}"
     yield f"{worker['pending_prefill_tokens']:,}"
@@ -102,6 +103,12 @@ def _cells(worker: dict[str, Any]) -> Iterator[str]:
     yield f"{worker['predicted_ttft_ms']:,.1f}"
     yield f"{worker['cost_ms']:,.1f}"
     yield "" if worker["room"] is None else worker["lacks"] or "yes"
+
+
+def _cached(worker: dict[str, Any]) -> str:
+    loaded = worker["loaded_tokens"]
+    where = f" ({loaded:,} {worker['tier']})" if loaded else ""
+    return f"{worker['cached_tokens']:,}{where}"
 
 
 def _notes(explanation: dict[str, Any]) -> Iterator[str]:

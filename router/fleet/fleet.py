@@ -3,6 +3,7 @@
 import logging
 import ssl
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import count
 from typing import Any
 
 from router.engines.base import WorkerReport
@@ -17,6 +18,8 @@ logger = logging.getLogger(__name__)
 class Fleet:
     """All workers. `set_workers` takes the complete set; what a removed worker leaves behind is told to
     `on_removed`, a worker whose report changed to `on_report`. `on_change`: who can serve what has changed.
+
+    A server with several data-parallel ranks is several workers, which come and go, are up and down together.
     """
 
     def __init__(self, tls: ssl.SSLContext | None, *, connect_s: float, idle_s: float) -> None:
@@ -26,8 +29,9 @@ class Fleet:
         self._tls = tls
         self._connect_s = connect_s
         self._idle_s = idle_s
+        self._processes: dict[WorkerId, tuple[Worker, ...]] = {}
         self._workers: dict[WorkerId, Worker] = {}
-        self._next_order = 0
+        self._orders = count()
         self._serving: dict[str | None, tuple[Worker, ...]] = {}
 
     def __iter__(self) -> Iterator[Worker]:
@@ -39,6 +43,15 @@ class Fleet:
     def get(self, worker: str) -> Worker | None:
         """The worker with this id."""
         return self._workers.get(WorkerId(worker))
+
+    def processes(self) -> list[Worker]:
+        """The first rank of each server: what is asked of it is asked once."""
+        return [ranks[0] for ranks in self._processes.values()]
+
+    def ranks(self, worker: Worker) -> tuple[Worker, ...]:
+        """All workers that are of one server with this one, and this one if it left."""
+        ranks = self._processes.get(worker.process, ())
+        return ranks if worker in ranks else (worker,)
 
     @property
     def ready(self) -> bool:
@@ -52,45 +65,68 @@ class Fleet:
         wanted = {
             worker_id(address): (url, address) for url in urls for address in (Address.parse(url),)
         }
-        for gone in [known for known in self._workers if known not in wanted]:
-            worker = self._workers.pop(gone)
-            logger.info("worker %s left", gone)
-            worker.pool.retire()
-            self.on_removed(worker)
+        left = [self._processes.pop(known) for known in [*self._processes] if known not in wanted]
         for new, (url, address) in wanted.items():
-            if new in self._workers:
-                continue
-            pool = Pool(address, self._tls, connect_s=self._connect_s, idle_s=self._idle_s)
-            self._workers[new] = Worker(url, pool, self._next_order)
-            self._next_order += 1
+            if new not in self._processes:
+                pool = Pool(address, self._tls, connect_s=self._connect_s, idle_s=self._idle_s)
+                self._processes[new] = (Worker(url, pool, next(self._orders)),)
+        self._list()
+        for ranks in left:
+            ranks[0].pool.retire()
+            self._tell_of_the_gone(ranks)
         self._changed()
 
     def mark_up(self, worker: Worker) -> None:
         """The worker passed its health check."""
-        worker.failures, worker.last_error = 0, None
-        if not worker.up:
-            worker.up = True
+        news = not worker.up
+        for rank in self.ranks(worker):
+            rank.up, rank.failures, rank.last_error = True, 0, None
+        if news:
             self._changed()
-            logger.info("worker %s is up: %s", worker.id, ", ".join(worker.models) or "no model")
+            models = ", ".join(worker.models) or "no model"
+            logger.info("worker %s is up: %s", worker.process, models)
 
     def mark_down(self, worker: Worker, why: str) -> None:
         """The worker failed its health check, or could not be reached for a request."""
-        worker.failures += 1
-        worker.last_error = why
+        news = worker.up
+        for rank in self.ranks(worker):
+            rank.up, rank.failures, rank.last_error = False, rank.failures + 1, why
         worker.pool.drop_idle()
-        if worker.up or worker.failures == 1:
-            logger.warning("worker %s is down: %s", worker.id, why)
-        if worker.up:
-            worker.up = False
+        if news or worker.failures == 1:
+            logger.warning("worker %s is down: %s", worker.process, why)
+        if news:
             self._changed()
 
     def set_report(self, worker: Worker, report: WorkerReport) -> None:
-        """What the worker says it serves."""
+        """What the worker says it serves, and with how many ranks."""
         if report == worker.report:
             return
-        worker.report = report
-        self.on_report(worker)
+        ranks = self._resized(self.ranks(worker), report.ranks)
+        for rank in ranks:
+            rank.report = report
+            self.on_report(rank)
         self._changed()
+
+    def _resized(self, ranks: tuple[Worker, ...], number: int | None) -> tuple[Worker, ...]:
+        """The ranks of a server that has this many now (None: as many as before)."""
+        first = ranks[0]
+        number = number or len(ranks)
+        if number == len(ranks) or ranks is not self._processes.get(first.process):
+            return ranks
+        more = [first.beside(rank, next(self._orders)) for rank in range(len(ranks), number)]
+        self._processes[first.process] = kept = (*ranks[:number], *more)
+        first.rank = 0 if number > 1 else None
+        self._list()
+        self._tell_of_the_gone(ranks[number:])
+        return kept
+
+    def _list(self) -> None:
+        self._workers = {rank.id: rank for ranks in self._processes.values() for rank in ranks}
+
+    def _tell_of_the_gone(self, workers: Iterable[Worker]) -> None:
+        for worker in workers:
+            logger.info("worker %s left", worker.id)
+            self.on_removed(worker)
 
     def _changed(self) -> None:
         self._serving.clear()
@@ -142,12 +178,12 @@ class Fleet:
 
     def sweep(self) -> None:
         """Close connections that were idle too long."""
-        for worker in self._workers.values():
+        for worker in self.processes():
             worker.pool.sweep()
 
     def close(self) -> None:
         """Close every connection; answers under way end with an error that says why."""
-        for worker in self._workers.values():
+        for worker in self.processes():
             worker.pool.close(SHUTTING_DOWN)
 
 

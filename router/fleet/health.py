@@ -1,4 +1,4 @@
-"""Active health checks: one probe per worker at a time."""
+"""Active health checks: one probe per server at a time, whatever its ranks."""
 
 import asyncio
 import logging
@@ -43,7 +43,7 @@ class HealthChecker:
         async with asyncio.TaskGroup() as group:
             while True:
                 self._forget_the_gone()
-                for worker in self._fleet:
+                for worker in self._fleet.processes():
                     if worker not in self._probing:
                         self._probing.add(worker)
                         group.create_task(self._probe_once(worker))
@@ -56,7 +56,7 @@ class HealthChecker:
             self._probing.discard(worker)
 
     def _forget_the_gone(self) -> None:
-        workers = set(self._fleet)
+        workers = set(self._fleet.processes())
         for gone in self._missed.keys() - workers:
             self._missed.pop(gone)
             self._described.pop(gone, None)

@@ -35,7 +35,7 @@ class MetricsPoller:
         """Ask for ever. A worker that does not answer is not asked again meanwhile, and keeps no other waiting."""
         async with asyncio.TaskGroup() as group:
             while True:
-                workers = list(self._fleet)
+                workers = self._fleet.processes()
                 self._forget_the_silent(workers)
                 for worker in workers:
                     if worker.up and worker not in self._asking:
@@ -52,8 +52,8 @@ class MetricsPoller:
             self._asking.discard(worker)
 
     async def ask(self, worker: Worker) -> None:
-        """Ask one worker and note what it says."""
-        before = worker.load.counts()
+        """Ask one server and note what it says of each of its ranks."""
+        before = [(rank, rank.load.counts()) for rank in self._fleet.ranks(worker)]
         try:
             gauges = await self._engine.gauges(worker.pool)
         except (RouterError, TimeoutError):  # whether it is well is for its health check to say
@@ -61,10 +61,16 @@ class MetricsPoller:
         except Exception:  # one worker's oddity must not end the loop for all
             logger.exception("reading the metrics of worker %s failed", worker.id)
             return
-        if gauges is not None:
-            now = self._told_at[worker] = perf_counter()
-            worker.load.report(gauges, before, now)
-            self._on_report()
+        if not gauges:
+            return
+        now = self._told_at[worker] = perf_counter()
+        for rank, counts in before:
+            told = gauges.get(rank.rank or 0)
+            if told is None:
+                rank.load.forget_report(now)
+            else:
+                rank.load.report(told, counts, now)
+        self._on_report()
 
     def _forget_the_silent(self, workers: list[Worker]) -> None:
         now = perf_counter()
@@ -72,5 +78,6 @@ class MetricsPoller:
             silent = now - told_at > _STALE_INTERVALS * self._interval_s
             if silent or not worker.up or worker not in workers:
                 del self._told_at[worker]
-                worker.load.forget_report(now)
+                for rank in self._fleet.ranks(worker):
+                    rank.load.forget_report(now)
                 self._on_report()

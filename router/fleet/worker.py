@@ -1,4 +1,4 @@
-"""One worker of the fleet."""
+"""One routing target: a worker, or one data-parallel rank of it."""
 
 from router.engines.base import WorkerReport
 from router.fleet.load import Load
@@ -7,7 +7,12 @@ from router.upstream.pool import Address, Pool
 
 
 class Worker:
-    """A vLLM server. Health and report are written by `fleet.health`, the load by leases."""
+    """A vLLM server, or one of its ranks, each of which has a cache and a batch of its own. Health and report are
+    written by `fleet.health`, the load by leases.
+
+    `rank` None: the server has only one. Ranks share URL, pool, health and report; `process` is the id of the
+    first.
+    """
 
     __slots__ = (
         "authority",
@@ -17,19 +22,23 @@ class Worker:
         "load",
         "order",
         "pool",
+        "process",
+        "rank",
         "report",
         "up",
         "url",
         "wire_id",
     )
 
-    def __init__(self, url: str, pool: Pool, order: int) -> None:
-        self.id = worker_id(pool.address)
+    def __init__(self, url: str, pool: Pool, order: int, rank: int | None = None) -> None:
+        self.process = worker_id(pool.address)
+        self.id = WorkerId(f"{self.process}#{rank}") if rank else self.process
         self.wire_id = self.id.encode("ascii")
         self.authority = pool.address.authority.encode("ascii")
         self.url = url
         self.pool = pool
         self.order = order
+        self.rank = rank
         self.load = Load()
         self.report = WorkerReport()
         self.up = False
@@ -43,6 +52,12 @@ class Worker:
     def models(self) -> list[str]:
         """Ids of the models it serves, LoRA adapters too."""
         return list(self.report.models)
+
+    def beside(self, rank: int, order: int) -> "Worker":
+        """Another rank of the same server."""
+        other = Worker(self.url, self.pool, order, rank)
+        other.up, other.failures, other.last_error = self.up, self.failures, self.last_error
+        return other
 
 
 def worker_id(address: Address) -> WorkerId:

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 
 from router.ids import BlockKey, WorkerId
-from router.index.holders import Holders
+from router.index.holders import SHIFT, Holders
 from router.prompt.identity import Identity, Tail
 
 
@@ -72,7 +72,7 @@ class MemoryIndex:
     def sent(self, worker: WorkerId, identity: Identity) -> None:
         """`worker` holds the whole prompt."""
         shelf = self._shelf(worker)
-        blocks, holders, bit = shelf.blocks, self._holders.bits, shelf.bit
+        blocks, parts, bit = shelf.blocks, self._holders.parts, shelf.bit
         keys, tokens_of = identity.keys, identity.block_tokens
         for place in range(len(keys) - 1, -1, -1):
             key = keys[place]
@@ -82,7 +82,9 @@ class MemoryIndex:
                 tokens = tokens_of(place)
                 blocks[key] = tokens
                 shelf.tokens += tokens
-                holders[key] = holders.get(key, 0) | bit
+                part = parts[key >> SHIFT]
+                held = part.get(key)
+                part[key] = bit if held is None else held | bit
                 self._count += 1
         self._shrink(shelf)
 

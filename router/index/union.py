@@ -1,24 +1,28 @@
 """What workers say they hold, together with what is on its way to them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from router.ids import BlockKey, WorkerId
-from router.index.holders import Holders
+from router.index.tally import Tally
 from router.prompt.identity import Identity
+
+_TOLD = 1
+_SENT = 2
 
 
 class UnionIndex:
     """Blocks that workers reported, and those of prompts that were sent and not reported yet: so the second
     request of a burst already knows where the first one went. (`index.base.Index`)
 
-    `expect` tells whether predictions count at all.
+    `expect` tells whether predictions count at all. Millions of blocks are only in the table of their holders; of
+    those that are expected it is kept, too, how often (`_SENT` each) and whether they were reported (`_TOLD`).
     """
 
     def __init__(self, *, expect: bool = True) -> None:
         self._expect = expect
-        self._holders = Holders()
-        self._held: dict[WorkerId, set[BlockKey]] = {}
+        self._holders = Tally()
         self._expected: dict[WorkerId, dict[BlockKey, int]] = {}
+        self._awaited: dict[WorkerId, dict[BlockKey, int]] = {}
 
     def lookup(self, identity: Identity) -> Mapping[WorkerId, int]:
         """Leading blocks held, per worker."""
@@ -29,59 +33,107 @@ class UnionIndex:
         del worker
         return identity.covered_tokens(blocks)
 
+    # -- what was sent -------------------------------------------------------------------------
+
     def sent(self, worker: WorkerId, identity: Identity) -> None:
-        """The prompt is on its way to `worker`; `settled` must follow."""
+        """The prompt is on its way to `worker`; `begun` must follow, or `settled` some time after its end."""
         if not self._expect:
             return
         expected = self._expected.setdefault(worker, {})
-        bit, bits = self._holders.bit_of(worker), self._holders.bits
+        told = set(self._holders.put(worker, identity.keys))
         for key in identity.keys:
-            expected[key] = expected.get(key, 0) + 1
-            bits[key] = bits.get(key, 0) | bit
+            state = expected.get(key)
+            expected[key] = (key in told) + _SENT if state is None else state + _SENT
+
+    def begun(self, worker: WorkerId, identity: Identity) -> list[BlockKey]:
+        """`worker` has read the whole of a prompt that it was sent: blocks that it told of are not expected any more,
+        the others until it does. Returns these: they must be given to `lapsed`, in case it never does.
+        """
+        expected = self._expected.get(worker)
+        if expected is None:
+            return []
+        awaited = self._awaited.setdefault(worker, {})
+        told = [key for key in identity.keys if expected.get(key, _TOLD) & _TOLD]
+        left = [key for key in identity.keys if not expected.get(key, _TOLD) & _TOLD]
+        for key in left:
+            awaited[key] = awaited.get(key, 0) + 1
+        self._release(worker, told)
+        return left
+
+    def lapsed(self, worker: WorkerId, keys: Iterable[BlockKey]) -> None:
+        """`worker` would have told of these by now, which `begun` gave."""
+        awaited = self._awaited.get(worker, {})
+        never_told = [key for key in keys if key in awaited]
+        for key in never_told:
+            awaited[key] -= 1
+            if not awaited[key]:
+                del awaited[key]
+        self._release(worker, never_told)
 
     def settled(self, worker: WorkerId, identity: Identity) -> None:
         """What became of the prompt has been reported by now: it is not expected any more."""
+        self._release(worker, identity.keys)
+
+    def _release(self, worker: WorkerId, keys: Iterable[BlockKey]) -> None:
+        """One prompt less that makes these expected; those that no other does, and that were not told, are gone."""
         expected = self._expected.get(worker)
         if expected is None:
             return
-        bit, held = self._holders.bit_of(worker), self._held.get(worker, ())
-        for key in identity.keys:
-            left = expected.get(key, 0) - 1
-            if left > 0:
-                expected[key] = left
-            elif expected.pop(key, None) is not None and key not in held:
-                self._holders.drop(key, bit)
+        gone = []
+        for key in keys:
+            state = expected.get(key, 0) - _SENT
+            if state >= _SENT:
+                expected[key] = state
+            elif state >= 0:
+                del expected[key]
+                if not state:
+                    gone.append(key)
+        self._holders.take(worker, gone)
+        if not expected:
+            del self._expected[worker]
+            self._awaited.pop(worker, None)
 
-    def stored(self, worker: WorkerId, keys: Iterable[BlockKey]) -> None:
+    # -- what is told --------------------------------------------------------------------------
+
+    def stored(self, worker: WorkerId, keys: Collection[BlockKey]) -> None:
         """`worker` reported that it holds these."""
-        held, bit = self._held.setdefault(worker, set()), self._holders.bit_of(worker)
-        for key in keys:
-            held.add(key)
-            self._holders.add(key, bit)
-
-    def removed(self, worker: WorkerId, keys: Iterable[BlockKey]) -> None:
-        """`worker` reported that it evicted these."""
-        held = self._held.get(worker)
-        if held is None:
+        self._holders.put(worker, keys)
+        expected = self._expected.get(worker)
+        if expected is None:
             return
-        expected, bit = self._expected.get(worker, {}), self._holders.bit_of(worker)
+        awaited = self._awaited.get(worker, {})
         for key in keys:
-            held.discard(key)
-            if key not in expected:
-                self._holders.drop(key, bit)
+            if key in expected:
+                expected[key] |= _TOLD
+                if key in awaited:
+                    self._release(worker, [key] * awaited.pop(key))
+
+    def removed(self, worker: WorkerId, keys: Collection[BlockKey]) -> None:
+        """`worker` reported that it evicted these."""
+        expected = self._expected.get(worker)
+        if expected is not None:
+            for key in keys:
+                if key in expected:
+                    expected[key] &= ~_TOLD
+            keys = [key for key in keys if key not in expected]
+        self._holders.take(worker, keys)
+
+    # ------------------------------------------------------------------------------------------
 
     def clear(self, worker: WorkerId) -> None:
         """`worker` holds nothing, and nothing that was sent counts. It will be `settled` all the same, so what
-        is sent from now on is counted on top of that.
+        is sent from now on is counted on top of that. Slow: looks through the blocks of all workers.
         """
-        known = self._held.pop(worker, set()) | self._expected.get(worker, {}).keys()
-        if known:
-            bit = self._holders.bit_of(worker)
-            for key in known:
-                self._holders.drop(key, bit)
+        expected = self._expected.get(worker, {})
+        for key in expected:
+            expected[key] &= ~_TOLD
+        self._holders.take(worker, self._holders.keys(worker))
 
     def remove(self, worker: WorkerId) -> None:
-        """`worker` is gone."""
-        self.clear(worker)
-        self._expected.pop(worker, None)
-        self._holders.free(worker)
+        """`worker` is gone and not found any more. Its place is another's as soon as all that it reported is taken
+        back, by `removed`.
+        """
+        expected = self._expected.pop(worker, {})
+        self._awaited.pop(worker, None)
+        self._holders.take(worker, [key for key, state in expected.items() if not state & _TOLD])
+        self._holders.hide(worker)

@@ -1,12 +1,15 @@
 """From a request to the block keys that the engine's cache is asked for, and its size in tokens."""
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import msgspec
 
-from router.ids import BlockKey
+from router.ids import BlockKey, WorkerId
 from router.prompt.blocks import chain_seed, covered_bytes, text_keys
 from router.prompt.request import Request
+from router.prompt.stored import Loadable
 from router.prompt.token_rates import TokenRates
 
 _INLINE_DATA = re.compile(
@@ -33,16 +36,26 @@ class Tail(msgspec.Struct, frozen=True, gc=False):
     answer_tokens: int
 
 
+_NOTHING: Mapping[WorkerId, Loadable] = MappingProxyType({})
+
+
 class Identity(msgspec.Struct, frozen=True, gc=False):
     """What the cache knows a prompt by.
 
-    `tokens` is the prompt's estimated length; `tokens_per_byte` turns text positions into tokens.
+    `tokens` is the prompt's estimated length; `tokens_per_byte` turns text positions into tokens. `stored`: what
+    workers can load of it from tiers below their own memory.
     """
 
     prompt: bytes
     keys: list[BlockKey]
     tokens: float
     tokens_per_byte: float
+    stored: Mapping[WorkerId, Loadable] = _NOTHING
+
+    @property
+    def text(self) -> "Identity":
+        """The prompt as known by its text."""
+        return self
 
     def covered_tokens(self, blocks: int) -> float:
         """Tokens in the first `blocks` blocks."""
@@ -81,18 +94,30 @@ class Identity(msgspec.Struct, frozen=True, gc=False):
         return tail.prompt_tokens + (tail.answer_tokens if answered else 0)
 
 
-class TokenIdentity(Identity, frozen=True, gc=False):
+class TokenIdentity(Identity, frozen=True, gc=False, kw_only=True):
     """A prompt known by its tokens: `block` of them are one block, as in the engine's cache.
 
-    `prompt` is empty and `tokens` exact; where blocks part, nothing more is shared.
+    `prompt` is empty and `tokens` exact; where blocks part, nothing more is shared. `by_text`: the same prompt for
+    workers of which only what they were sent is known.
     """
 
     block: int
+    by_text: Identity | None = None
 
     @classmethod
-    def of(cls, keys: list[BlockKey], tokens: int, block: int) -> "TokenIdentity":
+    def of(
+        cls, keys: list[BlockKey], tokens: int, block: int, by_text: Identity | None = None
+    ) -> "TokenIdentity":
         """`keys` are those of the full blocks."""
-        return cls(b"", keys, tokens, 0.0, block)
+        return cls(b"", keys, tokens, 0.0, block=block, by_text=by_text)
+
+    def with_stored(self, stored: Mapping[WorkerId, Loadable]) -> "TokenIdentity":
+        """The same, of which workers can load this much."""
+        return msgspec.structs.replace(self, stored=stored)
+
+    @property
+    def text(self) -> Identity:
+        return self.by_text or self
 
     def covered_tokens(self, blocks: int) -> float:
         return blocks * self.block

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from time import perf_counter
 
 from router.errors import RouterError
-from router.ids import WorkerId
+from router.ids import Tier, WorkerId
 from router.index.base import Index
 from router.prompt.identity import Identity
 from router.routing.cost import CostModel
@@ -13,6 +13,9 @@ from router.routing.preview import possible
 from router.telemetry.metrics import Histogram
 
 Lookup = Mapping[WorkerId, int]
+
+_GPU = Tier.GPU, 0.0, 0.0
+"""Nothing is loaded."""
 
 
 class Chooser:
@@ -37,6 +40,12 @@ class Chooser:
         cached = self._index.cached_tokens(worker.id, identity, blocks)
         scale = self.cost.rates.scale(worker.id)
         own = self.cost.engine.prefill_s(identity.tokens, cached) * scale
+        tier, loaded, load_s = _GPU
+        if identity.stored and (below := identity.stored.get(worker.id)):
+            covered = identity.covered_tokens(blocks) if blocks else 0.0
+            if min(below.tokens, cached) > covered:
+                tier, loaded = below.tier, cached - covered
+                load_s = self.cost.loads.seconds(tier, loaded, scale)
         load = worker.load
         waiting = load.pending_seconds(question.now) if load.pending else 0.0
         return Decision(
@@ -47,9 +56,10 @@ class Chooser:
             cached,
             max(1.0, identity.tokens - cached),
             scale,
-            own,
+            own + load_s,
             waiting,
-            own + waiting + self.cost.step_s(load) * scale,
+            own + load_s + waiting + self.cost.step_s(load) * scale,
+            *(tier, loaded, load_s),
         )
 
 

@@ -13,6 +13,8 @@ import msgspec
 from router.fleet.load import Load
 from router.fleet.worker import Worker
 from router.ids import WorkerId
+from router.prompt.identity import Identity
+from router.routing.loads import LoadRates
 
 HARM = 0.025
 """A second that running answers lose, against a second to first token. 0.0125 to 0.05 are within 5 %."""
@@ -62,6 +64,7 @@ class CostModel:
     ) -> None:
         self.engine = engine or EngineModel()
         self.rates = rates
+        self.loads = LoadRates()
         self.mean_answer = _MEAN_ANSWER
         self._harm = harm
 
@@ -74,6 +77,16 @@ class CostModel:
         engine = self.engine
         context = load.context_tokens + load.inflight * self.mean_answer / 2
         return engine.step_s + context * engine.kv_s
+
+    def prefill_s(self, identity: Identity, worker: WorkerId, cached: float, scale: float) -> float:
+        """The prompt's own seconds on `worker`, which has `cached` tokens of it in its own memory: what a lower
+        tier holds beyond them is loaded, the rest computed.
+        """
+        below = identity.stored.get(worker) if identity.stored else None
+        if below is None or below.tokens <= cached:
+            return self.engine.prefill_s(identity.tokens, cached) * scale
+        load_s = self.loads.seconds(below.tier, below.tokens - cached, scale)
+        return self.engine.prefill_s(identity.tokens, below.tokens) * scale + load_s
 
     def terms(self, worker: Worker, now: float) -> Terms:
         """What any request costs on `worker` now."""

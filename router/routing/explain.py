@@ -1,7 +1,7 @@
 """Why a request would go where: the figures that decide, for each worker. Nothing is sent and nothing changes."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from time import perf_counter
 from typing import Literal
 
@@ -9,7 +9,8 @@ import msgspec
 
 from router.fleet.fleet import Fleet
 from router.fleet.worker import Worker
-from router.ids import Headers
+from router.ids import Headers, Tier
+from router.prompt.identity import Identity, TokenIdentity
 from router.prompt.request import Incoming, Request
 from router.routing.chooser import Chooser
 from router.routing.dispatch import Dispatch
@@ -17,21 +18,25 @@ from router.routing.intake import HOME, PINNED, Intake
 from router.routing.policy import QUEUE_FULL, Choice, Decision, Preview, Question
 from router.routing.pricing import Prices
 
+Identify = Callable[[Request, Identity, Sequence[Worker]], Awaitable[Identity]]
+"""Finds out the prompt's tokens for these candidates; gives the identity back as it was where they do not count."""
+
 Outcome = Literal["sent", "waits", "turned_away"]
 
 
 class Prompt(msgspec.Struct, frozen=True):
-    """A prompt's size: tokens are predicted, blocks are those that caches are looked up by."""
+    """A prompt's size, and what caches are looked up `by`: blocks of `text`, whose tokens are predicted, or of `tokens`."""
 
     tokens: int
     blocks: int
+    by: Literal["text", "tokens"]
 
 
 class Prospect(msgspec.Struct, frozen=True):
     """What is to be expected of one worker that can serve the request.
 
     `blocks` of the prompt are known to be there, which stand for `covered_tokens`; `cached_tokens` will be found,
-    `uncached_tokens` computed. `foreign`: requests there that are not ours. `room`: it is sent more now, None
+    `loaded_tokens` of them in a lower `tier`, and `uncached_tokens` computed. `foreign`: requests there that are not ours. `room`: it is sent more now, None
     where the policy does not look; `lacks` says why not. `scale`: its seconds for one of the cost model's, learned.
     The time to first token, were it sent now, is the sum of the three after it. `cost_ms` is what decides under
     `prefix` and `prefix_direct`: that time and what the request does to others.
@@ -44,6 +49,8 @@ class Prospect(msgspec.Struct, frozen=True):
     blocks: int
     covered_tokens: int
     cached_tokens: int
+    loaded_tokens: int
+    tier: Tier
     uncached_tokens: int
     inflight: int
     foreign: int
@@ -60,8 +67,9 @@ class Prospect(msgspec.Struct, frozen=True):
 
 
 class Excluded(msgspec.Struct, frozen=True):
-    """A worker that cannot be chosen. `why`: it is `down`, the `model_not_served` there, or the request goes to
-    one that it names (`pinned_elsewhere`) or that stores what it refers to (`stored_elsewhere`).
+    """A worker that cannot be chosen. `why`: it is `down`, the `model_not_served` there, the request names an
+    `other_rank`, or it goes to one that it names (`pinned_elsewhere`) or that stores what it refers to
+    (`stored_elsewhere`).
     """
 
     id: str
@@ -90,33 +98,41 @@ class Explanation(msgspec.Struct, frozen=True):
 
 
 class Explainer:
-    """Explains requests by what decides about them. `lots` is what ties are drawn with: it is left as it was."""
+    """Explains requests by what decides about them. `identify` finds out a prompt's tokens, where they count; `lots`
+    is what ties are drawn with: it is left as it was.
+    """
 
     def __init__(
         self,
         fleet: Fleet,
         intake: Intake,
+        identify: Identify,
         dispatch: Dispatch,
         chooser: Chooser,
         lots: random.Random,
     ) -> None:
         self._fleet = fleet
         self._intake = intake
+        self._identify = identify
         self._dispatch = dispatch
         self._chooser = chooser
         self._lots = lots
 
-    def explain(self, incoming: Incoming) -> Explanation:
+    async def explain(self, incoming: Incoming) -> Explanation:
         """What would become of the request; raises the `RouterError` that it would be answered with."""
         request = Request(incoming)
         question, bound = self._intake.question(request, perf_counter())
+        identity = await self._identify(request, question.identity, question.candidates)
+        if identity is not question.identity:
+            question.identity, question.overlaps = identity, self._intake.look_up(identity)
+            question.now = perf_counter()
         preview = self._preview(question, bound, works=request.endpoint.works)
         names = [choice.worker.id for choice in preview.choices]
         return Explanation(
             policy=self._dispatch.policy,
             endpoint=request.endpoint.name,
             model=request.model,
-            prompt=Prompt(round(question.identity.tokens), len(question.identity.keys)),
+            prompt=_prompt(question.identity),
             outcome=_outcome(preview.waits),
             worker=names[0] if len(names) == 1 else None,
             equal=sorted(names) if len(names) > 1 else [],
@@ -124,7 +140,7 @@ class Explainer:
             waits=preview.waits,
             queue_depth=len(self._dispatch),
             workers=sorted(self._prospects(question, preview), key=_rank),
-            excluded=list(_excluded(self._fleet, question.candidates, bound)),
+            excluded=list(_excluded(self._fleet, question, bound)),
         )
 
     def _preview(self, question: Question, bound: str, *, works: bool) -> Preview:
@@ -151,6 +167,11 @@ class Explainer:
         return prices.of(question.identity, question.overlaps)
 
 
+def _prompt(identity: Identity) -> Prompt:
+    by: Literal["text", "tokens"] = "tokens" if isinstance(identity, TokenIdentity) else "text"
+    return Prompt(round(identity.tokens), len(identity.keys), by)
+
+
 def _prospect(
     question: Question, expected: Decision, chosen: bool, cost_s: float, lacks: str | None
 ) -> Prospect:
@@ -164,6 +185,8 @@ def _prospect(
         blocks=expected.blocks,
         covered_tokens=round(covered),
         cached_tokens=round(expected.cached_tokens),
+        loaded_tokens=round(expected.loaded_tokens),
+        tier=expected.tier,
         uncached_tokens=round(expected.uncached_tokens),
         inflight=load.inflight,
         foreign=load.foreign,
@@ -180,15 +203,18 @@ def _prospect(
     )
 
 
-def _excluded(fleet: Fleet, candidates: Sequence[Worker], bound: str) -> Iterator[Excluded]:
+def _excluded(fleet: Fleet, question: Question, bound: str) -> Iterator[Excluded]:
     elsewhere = {PINNED: "pinned_elsewhere", HOME: "stored_elsewhere"}.get(bound)
+    model = question.request.model
     for worker in fleet:
-        if worker in candidates:
+        if worker in question.candidates:
             continue
         if not worker.up:
             yield Excluded(worker.id, "down")
         elif elsewhere is not None:
             yield Excluded(worker.id, elsewhere)
+        elif model is None or model in worker.report.models:
+            yield Excluded(worker.id, "other_rank")
         else:
             yield Excluded(worker.id, "model_not_served")
 

@@ -5,6 +5,7 @@ from time import perf_counter
 
 from router.errors import unknown_worker
 from router.fleet.fleet import Fleet
+from router.fleet.ranks import RANK, honouring
 from router.fleet.worker import Worker
 from router.prompt.endpoints import stored_response_id
 from router.prompt.identity import Identity, TextIdentity
@@ -30,7 +31,7 @@ class Intake:
         self._fleet = fleet
         self._identities = identities
         self._homes = homes
-        self._look_up = look_up
+        self.look_up = look_up
 
     def question(self, request: Request, arrived_at: float) -> tuple[Question, str]:
         """What there is to decide, and why there is only one candidate (`PINNED`, `HOME`, or empty: there is no
@@ -38,7 +39,7 @@ class Intake:
         """
         candidates, bound = self._candidates(request)
         identity = self._identities.identify(request)
-        overlaps = self._look_up(identity)
+        overlaps = self.look_up(identity)
         return Question(request, identity, candidates, overlaps, perf_counter(), arrived_at), bound
 
     def _candidates(self, request: Request) -> tuple[Sequence[Worker], str]:
@@ -47,13 +48,26 @@ class Intake:
             worker = self._fleet.get(pinned.decode("latin-1"))
             if worker is None:
                 raise unknown_worker(pinned.decode("latin-1"))
-            return (worker,), PINNED
-        candidates = self._fleet.candidates(request.model)
+            return (self.meant(worker, request),), PINNED
+        candidates = self.able(request)
         if request.endpoint.stores:
             home = self._homes.find(
                 request.previous_response_id or stored_response_id(request.incoming.path)
             )
-            for worker in candidates:
+            for worker in self._fleet.candidates(request.model):
                 if worker.id == home:
-                    return (worker,), HOME
+                    return (self.meant(worker, request),), HOME
         return candidates, ""
+
+    def able(self, request: Request) -> Sequence[Worker]:
+        """Who could serve the request now, but for what binds it. Raises `RouterError` when nobody could."""
+        workers = self._fleet.candidates(request.model)
+        return honouring(workers, request.incoming.by_name.get(RANK))
+
+    def meant(self, worker: Worker, request: Request) -> Worker:
+        """The rank of the worker's server that the request says itself, else the worker."""
+        wanted = request.incoming.by_name.get(RANK)
+        if wanted is None:
+            return worker
+        ranks = honouring(self._fleet.ranks(worker), wanted)
+        return worker if worker in ranks else ranks[0]

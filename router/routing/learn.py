@@ -3,8 +3,8 @@
 from math import inf
 from time import perf_counter
 
-from router.ids import WorkerId
-from router.index.predicted import PredictedIndex
+from router.ids import Tier, WorkerId
+from router.index.knowledge import Knowledge
 from router.prompt.identity import Identity, TextIdentity
 from router.prompt.request import Request
 from router.routing.cost import CostModel
@@ -19,7 +19,7 @@ class Learner:
     """Feeds the index, the token estimate, the cost model and the prediction metrics from finished answers."""
 
     def __init__(
-        self, index: PredictedIndex, identities: TextIdentity, cost: CostModel, metrics: Metrics
+        self, index: Knowledge, identities: TextIdentity, cost: CostModel, metrics: Metrics
     ) -> None:
         self._index = index
         self._identities = identities
@@ -31,7 +31,13 @@ class Learner:
         """A stream's first token came `observed_s` after the request was sent."""
         self._streamed_at = perf_counter()
         self._metrics.ttft_error.observe(observed_s - decision.ttft_s)
-        self._cost.rates.learn(decision.worker.id, decision.ttft_s / decision.scale, observed_s)
+        if decision.load_s:
+            late_s = observed_s - decision.ttft_s
+            self._cost.loads.learn(
+                decision.tier, decision.loaded_tokens, decision.load_s + late_s, decision.scale
+            )
+        else:
+            self._cost.rates.learn(decision.worker.id, decision.ttft_s / decision.scale, observed_s)
 
     def unstreamed(self, decision: Decision, tokens: int, observed_s: float) -> None:
         """An answer of so many tokens came as a whole, `observed_s` after the request was sent.
@@ -50,15 +56,25 @@ class Learner:
 
     def prompt_tokens(self, request: Request, identity: Identity, tokens: int) -> None:
         """The answer said how long the prompt was."""
-        self._identities.learn(request, identity, tokens)
+        self._identities.learn(request, identity.text, tokens)
 
     def cached_tokens(self, decision: Decision, identity: Identity, actual: int) -> None:
         """The answer said how much of the prompt was cached."""
-        counts = self._metrics.cached_tokens
-        counts["predicted", "all"] += round(decision.cached_tokens)
-        counts["actual", "all"] += actual
-        self._index.found(decision.worker.id, identity, decision.blocks, actual)
-        self._index.audit(decision.worker.id, identity, decision.cached_tokens, actual)
+        worker, predicted, counts = (
+            decision.worker.id,
+            decision.cached_tokens,
+            self._metrics.cached_tokens,
+        )
+        loaded = round(decision.loaded_tokens)
+        own = round(predicted) - loaded
+        counts["predicted", Tier.GPU] += own
+        counts["actual", Tier.GPU] += min(actual, own) if loaded else actual
+        if loaded:
+            counts["predicted", decision.tier] += loaded
+            counts["actual", decision.tier] += max(0, actual - own)
+        known = "events" if self._index.is_exact(worker, identity) else "predictions"
+        self._metrics.cached_error[known].observe(actual - predicted)
+        self._index.audit(worker, identity, decision.blocks, predicted, actual)
 
     def answer(self, tokens: int) -> None:
         """An answer had so many tokens."""
@@ -69,3 +85,11 @@ class Learner:
     ) -> None:
         """The answer said how long it and the prompt are."""
         self._index.answered(worker, identity, prompt_tokens, answer_tokens)
+
+    def begun(self, worker: WorkerId, identity: Identity) -> None:
+        """`worker` has read the whole prompt."""
+        self._index.begun(worker, identity)
+
+    def over(self, worker: WorkerId, identity: Identity) -> None:
+        """`worker` has no more to do with a prompt that it was sent, and never began to answer."""
+        self._index.over(worker, identity)

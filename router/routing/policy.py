@@ -7,7 +7,7 @@ import msgspec
 
 from router.errors import RouterError
 from router.fleet.worker import Worker
-from router.ids import WorkerId
+from router.ids import Tier, WorkerId
 from router.prompt.identity import Identity
 
 
@@ -51,7 +51,7 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
 
     `blocks`: leading blocks known to be there. What follows is predicted: tokens, and seconds of that worker
     (`scale` times the model's): the prompt's own prefill, the work waiting before it, and the time to first
-    token from now.
+    token from now. `loaded_tokens` of the cached ones come from `tier`, in `load_s` of the prefill's seconds.
     """
 
     worker: Worker
@@ -64,6 +64,9 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     prefill_s: float
     waiting_s: float
     ttft_s: float
+    tier: Tier = Tier.GPU
+    loaded_tokens: float = 0.0
+    load_s: float = 0.0
 
 
 class Preview(msgspec.Struct, frozen=True):

@@ -16,6 +16,7 @@ class Prices:
     """
 
     __slots__ = (
+        "_cost",
         "_crowding",
         "_engine",
         "_places",
@@ -36,6 +37,7 @@ class Prices:
     ) -> None:
         self.workers = workers
         self._places = places
+        self._cost = cost
         self._engine = cost.engine
         self._crowding = crowding
         terms = [cost.terms(worker, now) for worker in workers]
@@ -65,19 +67,41 @@ class Prices:
             if place is not None:
                 saved = cold - self._engine.prefill_s(tokens, identity.covered_tokens(blocks))
                 costs[place] -= saved * self.per_prefill[place]
+        if identity.stored:
+            self._load(costs, identity, overlaps)
         return costs
+
+    def _load(
+        self, costs: list[float], identity: Identity, overlaps: Mapping[WorkerId, int]
+    ) -> None:
+        """What lower tiers hold beyond a worker's own memory is loaded and need not be computed."""
+        tokens, prefill_s = identity.tokens, self._engine.prefill_s
+        for worker, below in identity.stored.items():
+            place, own = self._places.get(worker), _covered(identity, overlaps, worker)
+            if place is None or below.tokens <= own:
+                continue
+            saved = prefill_s(tokens, own) - prefill_s(tokens, below.tokens)
+            costs[place] -= saved * self.per_prefill[place]
+            costs[place] += self._cost.loads.seconds(
+                below.tier, below.tokens - own, self.scales[place]
+            )
 
     def prefill_s(self, place: int, identity: Identity, overlaps: Mapping[WorkerId, int]) -> float:
         """The prompt's own seconds on one worker."""
-        blocks = overlaps.get(self.workers[place].id, 0)
-        cached = identity.covered_tokens(blocks) if blocks else 0.0
-        return self._engine.prefill_s(identity.tokens, cached) * self.scales[place]
+        worker = self.workers[place].id
+        cached = _covered(identity, overlaps, worker)
+        return self._cost.prefill_s(identity, worker, cached, self.scales[place])
 
     def least_prefill_s(self, identity: Identity, overlaps: Mapping[WorkerId, int]) -> float:
         """The prompt's own seconds where it needs least, whoever waits there."""
         least = self._engine.prefill_s(identity.tokens, 0.0) * min(self.scales)
-        for worker in overlaps:
+        for worker in (*overlaps, *identity.stored):
             place = self._places.get(worker)
             if place is not None:
                 least = min(least, self.prefill_s(place, identity, overlaps))
         return least
+
+
+def _covered(identity: Identity, overlaps: Mapping[WorkerId, int], worker: WorkerId) -> float:
+    blocks = overlaps.get(worker, 0)
+    return identity.covered_tokens(blocks) if blocks else 0.0

@@ -51,9 +51,16 @@ _DURATION = click.FloatRange(min=0)
     help="Longest prompt and answer together, in tokens.",
 )
 @click.option(
+    "--data-parallel-size",
+    type=_COUNT,
+    default=1,
+    help="Ranks, each with an engine and a cache of its own.",
+)
+@click.option(
     "--kv-events-port",
     default=0,
-    help="Publish cache events here (replay on the next port); 0 = do not.",
+    help="Publish cache events here and on the next ports, one for each rank (behind them are those for replay); "
+    "0 = do not.",
 )
 @click.option("--api-key", default=None, help="Key that requests to /v1 must bear.")
 @click.option(

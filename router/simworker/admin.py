@@ -3,11 +3,11 @@
 from typing import Any
 from urllib.parse import parse_qs
 
-from router.simworker.config import VLLM_VERSION
+from router.simworker.config import VLLM_VERSION, WorkerConfig
 from router.simworker.fields import adapter_path, new_id
 from router.simworker.http import Reply, Request
 from router.simworker.metrics import CONTENT_TYPE, exposition
-from router.simworker.publisher import BUFFER_STEPS, HIGH_WATER_MARK, replay_endpoint
+from router.simworker.publisher import BUFFER_STEPS, HIGH_WATER_MARK, events_port, replay_endpoint
 from router.simworker.worker import Worker
 
 
@@ -57,37 +57,39 @@ async def version(_worker: Worker, _request: Request, reply: Reply) -> None:
 
 async def load(worker: Worker, _request: Request, reply: Reply) -> None:
     """GET /load: requests in the engine (vLLM reports this if it is told to track it)."""
-    scheduler = worker.engine.scheduler
-    await reply.json({"server_load": len(scheduler.running) + len(scheduler.waiting)})
+    schedulers = [engine.scheduler for engine in worker.engines]
+    total = sum(len(each.running) + len(each.waiting) for each in schedulers)
+    await reply.json({"server_load": total})
 
 
 async def metrics(worker: Worker, _request: Request, reply: Reply) -> None:
     """GET /metrics."""
-    await reply.text(exposition(worker.config, worker.engine), content_type=CONTENT_TYPE)
+    await reply.text(exposition(worker.engines), content_type=CONTENT_TYPE)
 
 
 async def kv_event_sources(worker: Worker, _request: Request, reply: Reply) -> None:
     """GET /kv_event_sources: where cache events are published, by data parallel rank."""
-    config = worker.config
-    if not config.kv_events_port:
-        await reply.json({})
-        return
-    source = {
+    ranks = range(worker.config.data_parallel_size if worker.config.kv_events_port else 0)
+    await reply.json({str(rank): _event_source(worker.config, rank) for rank in ranks})
+
+
+def _event_source(config: WorkerConfig, rank: int) -> dict[str, Any]:
+    return {
         "enable_kv_cache_events": True,
         "publisher": "zmq",
-        "endpoint": f"tcp://*:{config.kv_events_port}",
-        "replay_endpoint": replay_endpoint(config),
+        "endpoint": f"tcp://*:{events_port(config, rank)}",
+        "replay_endpoint": replay_endpoint(config, rank),
         "buffer_steps": BUFFER_STEPS,
         "hwm": HIGH_WATER_MARK,
         "max_queue_size": HIGH_WATER_MARK,
         "topic": config.events_topic,
     }
-    await reply.json({"0": source})
 
 
 async def reset_prefix_cache(worker: Worker, _request: Request, reply: Reply) -> None:
     """POST /reset_prefix_cache: refused while requests use blocks."""
-    await reply.json({"success": worker.engine.pool.clear()})
+    cleared = [engine.pool.clear() for engine in worker.engines]
+    await reply.json({"success": all(cleared)})
 
 
 async def is_sleeping(worker: Worker, _request: Request, reply: Reply) -> None:
@@ -97,29 +99,30 @@ async def is_sleeping(worker: Worker, _request: Request, reply: Reply) -> None:
 
 async def is_paused(worker: Worker, _request: Request, reply: Reply) -> None:
     """GET /is_paused."""
-    await reply.json({"is_paused": worker.engine.paused and worker.engine.sleep_level is None})
+    engine = worker.engine
+    await reply.json({"is_paused": engine.paused and engine.sleep_level is None})
 
 
 async def sleep(worker: Worker, request: Request, reply: Reply) -> None:
     """POST /sleep?level=1: requests wait until /wake_up."""
     level = int(parse_qs(request.query.decode("latin-1")).get("level", ["1"])[0] == "2") + 1
-    worker.engine.pause(level)
+    worker.pause(level)
     await reply.json({"status": "sleeping", "level": level})
 
 
 async def wake_up(worker: Worker, _request: Request, reply: Reply) -> None:
     """POST /wake_up."""
-    worker.engine.resume()
+    worker.resume()
     await reply.json({"status": "awake", "tags": None})
 
 
 async def pause(worker: Worker, _request: Request, reply: Reply) -> None:
     """POST /pause: requests wait until /resume."""
-    worker.engine.pause()
+    worker.pause()
     await reply.json({"status": "paused"})
 
 
 async def resume(worker: Worker, _request: Request, reply: Reply) -> None:
     """POST /resume."""
-    worker.engine.resume()
+    worker.resume()
     await reply.json({"status": "resumed"})

@@ -116,7 +116,7 @@ async def chat_completions(worker: Worker, request: Request, reply: Reply) -> No
     }
     chat = _Chat(head, body, prompt, call, _top_logprobs(body), bool(body.get("return_token_ids")))
     options = stream_options(body)
-    async with worker.generator.start([prompt], model, how) as generation:
+    async with worker.generator(request).start([prompt], model, how) as generation:
         if streaming:
             await _stream(chat, generation, reply, options)
         else:

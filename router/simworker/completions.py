@@ -100,7 +100,7 @@ async def completions(worker: Worker, request: Request, reply: Reply) -> None:
         integer(body, "logprobs"),
         bool(body.get("return_token_ids")),
     )
-    async with worker.generator.start(prompts, model, how) as generation:
+    async with worker.generator(request).start(prompts, model, how) as generation:
         if body.get("stream"):
             await _stream(answer, generation, reply)
         else:

@@ -11,8 +11,8 @@ class WorkerConfig:
     """One worker. Times are in seconds before `time_scale`, which multiplies all of them.
 
     `models[0]` is the base model, the others are served as LoRA adapters of it. `kv_events_port` 0
-    publishes no cache events; the replay socket is on the port after it. Raises ValueError if the cache
-    is too small for anything.
+    publishes no cache events; every data-parallel rank has a port of its own from there on, and behind those one for
+    its replays. All else is what one rank has. Raises ValueError if the cache is too small for anything.
     """
 
     models: tuple[str, ...] = ("sim-model",)
@@ -26,6 +26,7 @@ class WorkerConfig:
     max_model_len: int = 131072
     api_key: str | None = None
     time_scale: float = 1.0
+    data_parallel_size: int = 1
     kv_events_port: int = 0
     host: str = "127.0.0.1"
     port: int = 8001

@@ -39,7 +39,7 @@ async def create(worker: Worker, request: Request, reply: Reply) -> None:
     prompts = prompts_of(require(body, "input"), "input")
     model = pick_model(worker.config, body)
     dimensions = integer(body, "dimensions") or _DIMENSIONS
-    async with worker.generator.embed(prompts, model) as generation:
+    async with worker.generator(request).embed(prompts, model) as generation:
         await generation.finish()
     encoding = body.get("encoding_format")
     vectors = [_encoded(vector(prompt, dimensions), encoding) for prompt in prompts]

@@ -21,14 +21,15 @@ class EngineBusyError(Exception):
 
 
 class Engine:
-    """One engine core; `run` must be running for anything to be answered."""
+    """One engine core, of a data-parallel rank; `run` must be running for anything to be answered."""
 
     def __init__(
-        self, config: WorkerConfig, *, clock: Callable[[], float] = time.monotonic
+        self, config: WorkerConfig, rank: int = 0, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._config = config
+        self.config = config
+        self.rank = rank
         self._clock = clock
-        self.events = KVEvents(config.block_size)
+        self.events = KVEvents(config.block_size, rank)
         log = self.events if config.kv_events_port else None
         self.pool = BlockPool(config.num_blocks - 1, config.block_size, log)
         self.scheduler = Scheduler(
@@ -51,9 +52,14 @@ class Engine:
         """Share of blocks that sequences refer to, 0 to 1."""
         return self.pool.in_use / self.pool.blocks
 
+    @property
+    def work(self) -> int:
+        """How busy it is, as vLLM compares ranks."""
+        return 4 * len(self.scheduler.waiting) + len(self.scheduler.running)
+
     def submit(self, sequences: Items[Sequence]) -> None:
         """Queue the sequences of one request; raises EngineBusyError if the queue is full."""
-        limit = self._config.max_num_queued_reqs
+        limit = self.config.max_num_queued_reqs
         if limit and len(self.scheduler.waiting) >= limit:
             self.stats.rejected_requests += 1
             raise EngineBusyError
@@ -101,7 +107,7 @@ class Engine:
 
     def duration(self, step: Step) -> float:
         """Seconds that a step takes: reading the weights once, or computing its prompt tokens."""
-        config = self._config
+        config = self.config
         compute = step.prefill_tokens / config.prefill_tokens_per_s
         return max(config.itl_s, compute) * config.time_scale
 

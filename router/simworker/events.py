@@ -9,10 +9,11 @@ from router.simworker.sequence import Sequence
 
 
 class KVEvents:
-    """Events since the last message, oldest first."""
+    """Events of a rank since the last message, oldest first."""
 
-    def __init__(self, block_size: int) -> None:
+    def __init__(self, block_size: int, rank: int = 0) -> None:
         self._block_size = block_size
+        self._rank = rank
         self.pending: list[dict[str, Any]] = []
 
     def stored(self, sequence: Sequence, first: int, last: int) -> None:
@@ -51,6 +52,6 @@ class KVEvents:
 
     def take(self, timestamp: float) -> bytes:
         """Encode and forget what is pending; `timestamp` is in Unix seconds."""
-        payload = msgspec.msgpack.encode([timestamp, self.pending, 0])
+        payload = msgspec.msgpack.encode([timestamp, self.pending, self._rank])
         self.pending = []
         return payload

@@ -98,7 +98,7 @@ async def _create(worker: Worker, request: Request, reply: Reply) -> None:
     stops = {"stop": body.get("stop_sequences")}
     how = sampling({**body, **stops}, ("max_tokens",), call[1] if call else None)
     message = _Message(response_id(request, "chatcmpl-"), model, call)
-    async with worker.generator.start([_prompt(body, model)], model, how) as generation:
+    async with worker.generator(request).start([_prompt(body, model)], model, how) as generation:
         if body.get("stream"):
             await _stream(message, generation, reply)
             return

@@ -1,33 +1,39 @@
 """GET /metrics: vLLM's names and labels in the text exposition format."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from router.simworker.config import WorkerConfig
 from router.simworker.engine import Engine
-from router.simworker.stats import Histogram, Stats
+from router.simworker.stats import Histogram
 
 CONTENT_TYPE = b"text/plain; version=1.0.0; charset=utf-8"
 
 
-def exposition(config: WorkerConfig, engine: Engine) -> bytes:
+def exposition(engines: Sequence[Engine]) -> bytes:
     """Everything at this moment."""
-    lines = [*_gauges(config, engine), *_counters(config, engine), *_histograms(config, engine)]
+    pages = [(*_gauges(each), *_counters(each), *_histograms(each)) for each in engines]
+    lines: list[str] = []
+    for families in zip(*pages, strict=True):
+        lines += families[0].head
+        for family in families:
+            lines += family.samples
     return ("\n".join(lines) + "\n").encode()
 
 
 class _Family:
-    """Lines of one metric."""
+    """Lines of one metric of an engine."""
 
-    def __init__(self, config: WorkerConfig, name: str, kind: str, text: str) -> None:
+    def __init__(self, engine: Engine, name: str, kind: str, text: str) -> None:
         self._name = f"vllm:{name}"
-        self._labels = {"engine": "0", "model_name": config.models[0]}
+        self._labels = {"engine": str(engine.rank), "model_name": engine.config.models[0]}
         sample = self._name if kind != "counter" else self._name.removesuffix("_total") + "_total"
-        self.lines = [f"# HELP {sample} {text}", f"# TYPE {sample} {kind}"]
+        self.head = [f"# HELP {sample} {text}", f"# TYPE {sample} {kind}"]
+        self.samples: list[str] = []
 
     def add(self, value: float, suffix: str = "", **labels: str) -> "_Family":
         merged = sorted({**self._labels, **labels}.items())
         text = ",".join(f'{name}="{_escape(label)}"' for name, label in merged)
-        self.lines.append(f"{self._name}{suffix}{{{text}}} {float(value)!r}")
+        self.samples.append(f"{self._name}{suffix}{{{text}}} {float(value)!r}")
         return self
 
 
@@ -35,7 +41,7 @@ def _escape(label: str) -> str:
     return label.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
 
 
-def _gauges(config: WorkerConfig, engine: Engine) -> Iterator[str]:
+def _gauges(engine: Engine) -> Iterator[_Family]:
     waiting = len(engine.scheduler.waiting)
     for name, value, text in (
         (
@@ -46,17 +52,17 @@ def _gauges(config: WorkerConfig, engine: Engine) -> Iterator[str]:
         ("num_requests_waiting", waiting, "Number of requests waiting to be processed."),
         ("kv_cache_usage_perc", engine.usage, "KV-cache usage. 1 means 100 percent usage."),
     ):
-        yield from _Family(config, name, "gauge", text).add(value).lines
+        yield _Family(engine, name, "gauge", text).add(value)
     reasons = _Family(
-        config, "num_requests_waiting_by_reason", "gauge", "Number of waiting requests by reason."
+        engine, "num_requests_waiting_by_reason", "gauge", "Number of waiting requests by reason."
     )
-    yield from reasons.add(waiting, reason="capacity").add(0, reason="deferred").lines
+    yield reasons.add(waiting, reason="capacity").add(0, reason="deferred")
     level = engine.sleep_level
-    sleep = _Family(config, "engine_sleep_state", "gauge", "Engine sleep state.")
+    sleep = _Family(engine, "engine_sleep_state", "gauge", "Engine sleep state.")
     sleep.add(level is None, sleep_state="awake").add(level == 1, sleep_state="weights_offloaded")
-    yield from sleep.add(level == 2, sleep_state="discard_all").lines
-    info = _Family(config, "cache_config_info", "gauge", "Information of the LLMEngine CacheConfig")
-    yield from info.add(1, **_cache_labels(config)).lines
+    yield sleep.add(level == 2, sleep_state="discard_all")
+    info = _Family(engine, "cache_config_info", "gauge", "Information of the LLMEngine CacheConfig")
+    yield info.add(1, **_cache_labels(engine.config))
 
 
 def _cache_labels(config: WorkerConfig) -> dict[str, str]:
@@ -78,7 +84,7 @@ def _cache_labels(config: WorkerConfig) -> dict[str, str]:
     }
 
 
-def _counters(config: WorkerConfig, engine: Engine) -> Iterator[str]:
+def _counters(engine: Engine) -> Iterator[_Family]:
     stats = engine.stats
     for name, value, text in (
         (
@@ -110,33 +116,34 @@ def _counters(config: WorkerConfig, engine: Engine) -> Iterator[str]:
             "Number of generation tokens processed.",
         ),
     ):
-        yield from _Family(config, name, "counter", text).add(value).lines
-    yield from _labelled_counters(config, stats)
+        yield _Family(engine, name, "counter", text).add(value)
+    yield from _labelled_counters(engine)
 
 
-def _labelled_counters(config: WorkerConfig, stats: Stats) -> Iterator[str]:
+def _labelled_counters(engine: Engine) -> Iterator[_Family]:
+    stats = engine.stats
     sources = _Family(
-        config, "prompt_tokens_by_source_total", "counter", "Number of prompt tokens by source."
+        engine, "prompt_tokens_by_source_total", "counter", "Number of prompt tokens by source."
     )
     sources.add(max(0, stats.queries - stats.hits), source="local_compute")
     sources.add(stats.hits, source="local_cache_hit")
-    yield from sources.add(0, source="external_kv_transfer").lines
+    yield sources.add(0, source="external_kv_transfer")
     success = _Family(
-        config, "request_success_total", "counter", "Count of successfully processed requests."
+        engine, "request_success_total", "counter", "Count of successfully processed requests."
     )
     for reason, count in stats.finished.items():
         success.add(count, finished_reason=reason)
-    yield from success.lines
+    yield success
     rejected = _Family(
-        config,
+        engine,
         "admission_rejections_total",
         "counter",
         "Admission attempts rejected by a queue limit.",
     )
-    yield from rejected.add(stats.rejected_requests, reason="max_num_queued_reqs").lines
+    yield rejected.add(stats.rejected_requests, reason="max_num_queued_reqs")
 
 
-def _histograms(config: WorkerConfig, engine: Engine) -> Iterator[str]:
+def _histograms(engine: Engine) -> Iterator[_Family]:
     stats = engine.stats
     for name, histogram in (
         ("time_to_first_token_seconds", stats.ttft),
@@ -149,12 +156,12 @@ def _histograms(config: WorkerConfig, engine: Engine) -> Iterator[str]:
         ("request_generation_tokens", stats.output_lengths),
     ):
         text = f"Histogram of {name.removesuffix('_seconds').replace('_', ' ')}."
-        yield from _histogram_lines(_Family(config, name, "histogram", text), histogram)
+        yield _filled(_Family(engine, name, "histogram", text), histogram)
 
 
-def _histogram_lines(family: _Family, histogram: Histogram) -> list[str]:
+def _filled(family: _Family, histogram: Histogram) -> _Family:
     total = 0
     for bound, count in zip((*histogram.bounds, "+Inf"), histogram.counts, strict=True):
         total += count
         family.add(total, "_bucket", le=str(bound))
-    return family.add(total, "_count").add(histogram.sum, "_sum").lines
+    return family.add(total, "_count").add(histogram.sum, "_sum")

@@ -1,4 +1,4 @@
-"""Publishes cache events over ZMQ like vLLM: PUB with a sequence number, ROUTER for replay."""
+"""Publishes a rank's cache events over ZMQ like vLLM: PUB with a sequence number, ROUTER for replay."""
 
 import asyncio
 from collections import deque
@@ -17,14 +17,14 @@ _END_OF_REPLAY = (-1).to_bytes(8, "big", signed=True)
 _REPLAY_POLL_S = 0.1
 
 
-def endpoint(config: WorkerConfig) -> str:
-    """Where the events are published."""
-    return f"tcp://{config.host}:{config.kv_events_port}"
+def events_port(config: WorkerConfig, rank: int) -> int:
+    """Where the events of a rank are published."""
+    return config.kv_events_port + rank
 
 
-def replay_endpoint(config: WorkerConfig) -> str:
-    """Where past events can be asked for."""
-    return f"tcp://{config.host}:{config.kv_events_port + 1}"
+def replay_endpoint(config: WorkerConfig, rank: int) -> str:
+    """Where past events of a rank can be asked for."""
+    return f"tcp://{config.host}:{config.kv_events_port + config.data_parallel_size + rank}"
 
 
 class EventPublisher:
@@ -42,12 +42,12 @@ class EventPublisher:
         self._router.setsockopt(zmq.LINGER, 0)
 
     @classmethod
-    def bind(cls, config: WorkerConfig) -> Self:
+    def bind(cls, config: WorkerConfig, rank: int) -> Self:
         """Open and bind the sockets; raises zmq.ZMQError if a port is taken."""
         publisher = cls(zmq.Context(), config)
         try:
-            publisher._pub.bind(endpoint(config))
-            publisher._router.bind(replay_endpoint(config))
+            publisher._pub.bind(f"tcp://{config.host}:{events_port(config, rank)}")
+            publisher._router.bind(replay_endpoint(config, rank))
         except zmq.ZMQError:
             publisher.close()
             raise

@@ -23,7 +23,7 @@ async def create(worker: Worker, request: Request, reply: Reply) -> None:
     draft = Draft.of(body, model, call)
     messages = checked_messages(_history(worker, body) + asked, model)
     how = sampling(body, ("max_output_tokens",), call[1] if call else None)
-    generation = worker.generator.start([_prompt(body, messages)], model, how)
+    generation = worker.generator(request).start([_prompt(body, messages)], model, how)
     stored = Stored(draft.response("queued"), messages)
     store = worker.store if body.get("store", True) else None
     if body.get("background"):

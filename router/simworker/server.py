@@ -29,7 +29,7 @@ class _Server(uvicorn.Server):
         """Stop listening now, abort what is left when the time to drain is over."""
         super().handle_exit(sig, frame)
         loop = asyncio.get_running_loop()
-        loop.call_soon_threadsafe(loop.call_later, self._drain_s, self._worker.engine.abort_all)
+        loop.call_soon_threadsafe(loop.call_later, self._drain_s, self._worker.abort_all)
 
 
 def _exit_at_end_of_input(server: uvicorn.Server) -> None:

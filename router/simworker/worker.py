@@ -1,51 +1,92 @@
-"""One simulated worker: its engine, and what the HTTP handlers share."""
+"""One simulated worker: its engines, and what the HTTP handlers share."""
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from router.simworker.config import WorkerConfig
 from router.simworker.engine import Engine
 from router.simworker.fields import unix_now
 from router.simworker.generate import Generator
+from router.simworker.http import Request, bad_request
 from router.simworker.publisher import EventPublisher
 from router.simworker.store import ResponseStore
 
 
 @dataclass(slots=True)
 class Worker:
-    """State of one worker; `running` keeps its engine going."""
+    """State of one worker; `running` keeps its engines, one for each data-parallel rank, going."""
 
     config: WorkerConfig
-    engine: Engine
-    generator: Generator
+    engines: list[Engine]
     store: ResponseStore
     started_at: int
     tasks: asyncio.TaskGroup | None = None
+    _turn: int = 0
 
     @classmethod
     def create(cls, config: WorkerConfig) -> "Worker":
         """A worker that is not running yet."""
-        engine = Engine(config)
-        return cls(config, engine, Generator(config, engine), ResponseStore(), unix_now())
+        engines = [Engine(config, rank) for rank in range(config.data_parallel_size)]
+        return cls(config, engines, ResponseStore(), unix_now())
+
+    @property
+    def engine(self) -> Engine:
+        """That of the first rank."""
+        return self.engines[0]
+
+    def generator(self, request: Request) -> Generator:
+        """The rank that serves a request: the one it says, else the one with the least to do. Raises ApiError."""
+        return Generator(self.config, self._said(request) or self._least_busy())
+
+    def _said(self, request: Request) -> Engine | None:
+        with suppress(ValueError):
+            rank, size = int(request.header(b"x-data-parallel-rank") or ""), len(self.engines)
+            if not 0 <= rank < size:
+                raise bad_request(f"data_parallel_rank {rank} is out of range [0, {size}).")
+            return self.engines[rank]
+        return None
+
+    def _least_busy(self) -> Engine:
+        """Equal ones take turns."""
+        self._turn = (self._turn + 1) % len(self.engines)
+        in_turn = self.engines[self._turn :] + self.engines[: self._turn]
+        return min(in_turn, key=lambda engine: engine.work)
+
+    def abort_all(self) -> None:
+        """End every answer where it is."""
+        for engine in self.engines:
+            engine.abort_all()
+
+    def pause(self, sleep_level: int | None = None) -> None:
+        """Stop all engines; requests wait silently."""
+        for engine in self.engines:
+            engine.pause(sleep_level)
+
+    def resume(self) -> None:
+        """Let them go on."""
+        for engine in self.engines:
+            engine.resume()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Run the engine (and publish its cache events if asked) until the block ends."""
-        publisher = EventPublisher.bind(self.config) if self.config.kv_events_port else None
+        """Run the engines (and publish their cache events if asked) until the block ends."""
+        publishers: list[EventPublisher] = []
         try:
+            for engine in self.engines if self.config.kv_events_port else ():
+                publishers.append(EventPublisher.bind(self.config, engine.rank))
+                engine.on_events = publishers[-1].publish
             async with asyncio.TaskGroup() as self.tasks:
-                jobs = [self.tasks.create_task(self.engine.run())]
-                if publisher:
-                    self.engine.on_events = publisher.publish
-                    jobs.append(self.tasks.create_task(publisher.replay()))
+                work = [engine.run() for engine in self.engines]
+                work += [publisher.replay() for publisher in publishers]
+                jobs = [self.tasks.create_task(each) for each in work]
                 try:
                     yield
                 finally:
-                    self.engine.abort_all()
+                    self.abort_all()
                     for job in jobs:
                         job.cancel()
         finally:
-            if publisher:
+            for publisher in publishers:
                 publisher.close()

@@ -6,7 +6,7 @@ of the table, workers that exist; the series of a worker that left are dropped.
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -18,6 +18,8 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
+from router.telemetry.caches import CacheSamples
+
 LATENCY_BUCKETS_S = (
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0,
 )  # fmt: skip
@@ -25,6 +27,9 @@ TOKEN_BUCKETS_S = (
     0.001, 0.0025, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5, 10.0,
 )  # fmt: skip
 ERROR_BUCKETS_S = (-5.0, -1.0, -0.5, -0.1, -0.05, -0.01, 0.0, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0)
+CACHED_ERROR_BUCKETS = (
+    -65536.0, -8192.0, -1024.0, -256.0, -64.0, -32.0, -16.0, -1.0, 0.0, 16.0, 32.0, 64.0, 256.0, 1024.0, 8192.0, 65536.0,
+)  # fmt: skip
 LOOKUP_BUCKETS_S = (1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3)
 
 
@@ -74,7 +79,8 @@ class WorkerSample(NamedTuple):
     up: bool
     inflight: int
     pending_prefill_tokens: float
-    index_blocks: int
+    index_blocks: Mapping[str, int]
+    """By tier."""
 
 
 class Metrics(Collector):
@@ -90,6 +96,10 @@ class Metrics(Collector):
         self.queue_depth: Callable[[], int] = int
         self.lookup = Histogram(LOOKUP_BUCKETS_S)
         self.ttft_error = Histogram(ERROR_BUCKETS_S)
+        self.cached_error = {
+            by: Histogram(CACHED_ERROR_BUCKETS) for by in ("events", "predictions")
+        }
+        self.caches = CacheSamples()
         self.cached_tokens: defaultdict[tuple[str, str], int] = defaultdict(int)
         self.degraded: defaultdict[str, int] = defaultdict(int)
         self.retries: defaultdict[str, int] = defaultdict(int)
@@ -114,6 +124,7 @@ class Metrics(Collector):
         yield from self._route_families()
         yield from self._router_families()
         yield from self._worker_families()
+        yield from self.caches.families()
 
     def _route_families(self) -> Iterator[Metric]:
         labels = ("model", "endpoint")
@@ -158,6 +169,14 @@ class Metrics(Collector):
         for labels, count in self.cached_tokens.items():
             cached.add_metric(labels, count)
         yield cached
+        error = HistogramMetricFamily(
+            "router_cached_tokens_prediction_error",
+            "Cached tokens of a prompt: reported minus predicted, by what the prediction rests on.",
+            labels=("by",),
+        )
+        for by, histogram in self.cached_error.items():
+            error.add_metric((by,), histogram.buckets(), histogram.total)
+        yield error
         yield _counter(
             "router_degraded",
             "Requests served with less than full knowledge, and log lines given up.",
@@ -206,7 +225,8 @@ class Metrics(Collector):
             up.add_metric((sample.worker,), float(sample.up))
             inflight.add_metric((sample.worker,), sample.inflight)
             pending.add_metric((sample.worker,), sample.pending_prefill_tokens)
-            blocks.add_metric((sample.worker, "gpu"), sample.index_blocks)
+            for tier, count in sample.index_blocks.items():
+                blocks.add_metric((sample.worker, tier), count)
         yield from (up, inflight, pending, blocks)
 
 

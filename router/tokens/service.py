@@ -2,14 +2,14 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import msgspec
 
-from router.prompt.identity import TokenIdentity
+from router.prompt.identity import Identity, TokenIdentity
 from router.prompt.request import Request
 from router.prompt.token_blocks import prompt_extras, token_keys
 from router.tokens.body import ENDPOINTS, read
@@ -42,6 +42,13 @@ class Source(Protocol):
         """The ids that the engine would see for `prompt`. Raises `Inexact` when that is not certain."""
 
 
+class Sources(Protocol):
+    """Sources by model: a `library.Library`, or a dict."""
+
+    def get(self, model: str, other: Source | None, /) -> Source | None:
+        """The model's source, else `other`."""
+
+
 @dataclass(frozen=True, slots=True)
 class TokenPrompt:
     """What the engine's cache keys a prompt by. `chat`: its text came from a chat template."""
@@ -50,12 +57,12 @@ class TokenPrompt:
     extras: Extras
     chat: bool
 
-    def identity(self, block_tokens: int) -> TokenIdentity:
-        """As looked up in the index, for engines with blocks of `block_tokens` tokens."""
+    def identity(self, block_tokens: int, text: Identity | None = None) -> TokenIdentity:
+        """As looked up in the index, for engines with blocks of `block_tokens` tokens; `text`: as known by that."""
         blocks, extras = len(self.ids) // block_tokens, self.extras
         beside = prompt_extras(blocks, block_tokens, adapter=extras.adapter, salt=extras.salt)
         keys = token_keys(self.ids, block_tokens, beside)
-        return TokenIdentity.of(keys, len(self.ids), block_tokens)
+        return TokenIdentity.of(keys, len(self.ids), block_tokens, text)
 
 
 class TokenService:
@@ -69,7 +76,7 @@ class TokenService:
 
     def __init__(
         self,
-        sources: Mapping[str, Source],
+        sources: Sources,
         other: Source | None = None,
         *,
         threads: int = 2,
@@ -122,7 +129,7 @@ class TokenService:
         self.pending += 1
         try:
             async with asyncio.timeout(self._deadline_s):
-                prompt, key = await self._run(lambda: _keyed(read(request)))
+                prompt, key = await self.run(lambda: _keyed(read(request)))
                 ids = await self._ids(prompt, key, source)
         except TimeoutError:
             raise Inexact(Reason.DEADLINE) from None
@@ -149,7 +156,7 @@ class TokenService:
         flight = self._flights[key] = asyncio.get_running_loop().create_future()
         result: TokenIds | Inexact = Inexact(Reason.DEADLINE, "given up by the first who asked")
         try:
-            ids = result = await source.ids(prompt, self._run)
+            ids = result = await source.ids(prompt, self.run)
         except Inexact as why:
             result = why
             raise
@@ -158,8 +165,8 @@ class TokenService:
             flight.set_result(result)
         return ids
 
-    def _run(self, work: Callable[[], T]) -> Awaitable[T]:
-        """When who waits goes, work not yet begun is dropped; what runs goes on, for the cache."""
+    def run(self, work: Callable[[], T]) -> Awaitable[T]:
+        """Run `work` beside the event loop. When who waits goes, work not yet begun is dropped; what runs goes on, for the cache."""
         return asyncio.get_running_loop().run_in_executor(self._executor, _guarded, work)
 
 

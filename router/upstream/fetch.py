@@ -1,4 +1,4 @@
-"""Small requests of the router's own (probes): the whole answer, in memory."""
+"""Small requests of the router's own (probes, questions): the whole answer, in memory."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -57,18 +57,31 @@ class _Collector:
             self.done.set_exception(error)
 
 
-async def fetch(pool: Pool, path: str, *, api_key: str | None, timeout_s: float) -> Answer:
-    """GET `path` below the worker's base URL.
+async def fetch(
+    pool: Pool,
+    path: str,
+    *,
+    api_key: str | None,
+    timeout_s: float,
+    body: bytes | None = None,
+    reuse: bool = False,
+) -> Answer:
+    """GET `path` below the worker's base URL, or POST the JSON `body` there; `reuse`: over a kept-alive connection
+    if there is one, else over a new one.
 
     Raises `RouterError` when the worker cannot be reached or breaks off, TimeoutError after `timeout_s`.
     """
     headers = [(b"authorization", b"Bearer " + api_key.encode())] if api_key else []
-    line = RequestLine(b"GET", pool.address.prefix + path.encode("ascii"), b"router-probe")
-    head = request_head(line, pool.name.encode(), headers, 0)
+    if body is not None:
+        headers.append((b"content-type", b"application/json"))
+    method = b"GET" if body is None else b"POST"
+    line = RequestLine(method, pool.address.prefix + path.encode("ascii"), b"router-probe")
+    sent = body or b""
+    head = request_head(line, pool.name.encode(), headers, len(sent))
     async with asyncio.timeout(timeout_s):
-        connection = await pool.connect()
+        connection = (pool.take() if reuse else None) or await pool.connect()
         collector = _Collector(pool.name, asyncio.get_running_loop().create_future())
-        connection.send(head, b"", collector, is_head=False)
+        connection.send(head, sent, collector, is_head=False)
         try:
             return await collector.done
         finally:

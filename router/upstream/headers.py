@@ -1,5 +1,7 @@
 """Which header fields cross the router, and the heads it writes (pure)."""
 
+from collections.abc import Iterable
+
 import msgspec
 
 from router.ids import Headers
@@ -63,17 +65,25 @@ def named_by_connection(value: bytes) -> frozenset[bytes]:
     return frozenset(token.strip().lower() for token in value.split(b",")) - _ORDINARY_CONNECTION
 
 
-def request_head(line: RequestLine, authority: bytes, headers: Headers, body_bytes: int) -> bytes:
+def request_head(
+    line: RequestLine,
+    authority: bytes,
+    headers: Headers,
+    body_bytes: int,
+    extra: Iterable[tuple[bytes, bytes]] = (),
+) -> bytes:
     """The request's head as a worker gets it, blank line included.
 
     `Host` names the worker, the length is that of the gathered body, everything else that is not
-    hop-by-hop is passed on as it came.
+    hop-by-hop is passed on as it came; `extra` fields are the router's own.
     """
     parts = [line.method, b" ", line.target, b" HTTP/1.1\r\nhost: ", authority, b"\r\n"]
     for name, value in _without(headers, _NOT_TO_WORKER):
         parts += (name, b": ", value, b"\r\n")
     if body_bytes or line.method not in _BODILESS:
         parts.append(b"content-length: %d\r\n" % body_bytes)
+    for name, value in extra:
+        parts += (name, b": ", value, b"\r\n")
     parts += (b"x-request-id: ", line.request_id, b"\r\n\r\n")
     return b"".join(parts)
 

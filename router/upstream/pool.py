@@ -59,6 +59,7 @@ class Pool:
     ) -> None:
         self.address = address
         self.name = address.authority
+        self.hosts = frozenset({address.host})
         self._tls = tls if address.tls else None
         self._connect_s = connect_s
         self._idle_s = idle_s
@@ -86,7 +87,7 @@ class Pool:
         address, connection = self.address, Connection(self)
         try:
             async with asyncio.timeout(self._connect_s):
-                await loop.create_connection(
+                transport, _ = await loop.create_connection(
                     lambda: connection, address.host, address.port, ssl=self._tls
                 )
         except asyncio.CancelledError:
@@ -99,6 +100,8 @@ class Pool:
         except (OSError, UnicodeError) as error:
             detail = getattr(error, "strerror", None) or str(error)
             raise errors.connect_failed(self.name, detail) from error
+        if peer := transport.get_extra_info("peername"):
+            self.hosts = frozenset({address.host, peer[0]})
         connection.keep_alive()
         if connection.closing:
             raise errors.connect_failed(self.name, "it closed the connection at once")

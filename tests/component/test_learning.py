@@ -18,7 +18,9 @@ def body(text: str = TEXT, **fields: Any) -> dict[str, Any]:
 
 def blocks(router: RunningRouter) -> int:
     return sum(
-        sample.index_blocks for sample in _samples(router.app.metrics) if sample.worker is not None
+        sum(sample.index_blocks.values())
+        for sample in _samples(router.app.metrics)
+        if sample.worker is not None
     )
 
 

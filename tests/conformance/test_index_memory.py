@@ -77,7 +77,7 @@ class MemoryMachine(PromptMachine[MemoryIndex]):
         for worker in list(self.naive.held):
             self.index.remove(worker)
         assert len(self.index) == 0
-        assert not self.index._holders.bits
+        assert not self.index._holders
 
 
 class SmallMachine(MemoryMachine):

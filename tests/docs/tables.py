@@ -44,7 +44,7 @@ def _cell(text: str) -> str:
 
 def _default(value: Any) -> str:
     assert value is not PydanticUndefined, "a new user sets only the workers"
-    if value is None or value in ([], ()):
+    if value is None or value in ([], (), {}):
         return "none"
     if isinstance(value, list | tuple):
         return ", ".join(f"`{item}`" for item in value)

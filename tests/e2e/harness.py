@@ -2,7 +2,7 @@
 
 import contextlib
 import http.client
-import importlib.util
+import importlib
 import json
 import os
 import re
@@ -26,16 +26,11 @@ LAUNCHER = ROOT / "deploy" / "vllm-cpu"
 ROUTER_START_S = 30.0
 
 
-def launcher() -> ModuleType:
-    """The module deploy/vllm-cpu/workers.py, which is a script's neighbour and no package."""
-    name = "vllm_cpu_workers"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, LAUNCHER / "workers.py")
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
+def launcher(name: str = "workers") -> ModuleType:
+    """A module of deploy/vllm-cpu, which is a folder of scripts and no package."""
+    if str(LAUNCHER) not in sys.path:
+        sys.path.append(str(LAUNCHER))
+    return importlib.import_module(name)
 
 
 MODEL: str = launcher().WorkerSpec(port=0).served_name

@@ -5,7 +5,7 @@
         ...
         assert worker.requests[0].json() == {...}
 
-`/health`, `/v1/models` and `/metrics` are answered by themselves (`routes` overrides any path) and
+`/health`, `/v1/models`, `/metrics` and `/kv_event_sources` are answered by themselves (`routes` overrides any path) and
 recorded in `probes`; all else goes to `script` and is recorded in `requests`.
 """
 
@@ -68,6 +68,7 @@ class FakeWorker:
             "/health": _health,
             "/v1/models": self._models,
             "/metrics": self._metrics,
+            "/kv_event_sources": _no_events,
         }
         self.requests: list[Request] = []
         self.probes: list[Request] = []
@@ -199,6 +200,10 @@ class FakeWorker:
 
 def _read_on(method: str, wire: Wire) -> None:
     """Wait for the body."""
+
+
+async def _no_events(request: Request, wire: Wire) -> None:
+    await wire.reply(404, body=b"{}")
 
 
 async def _health(request: Request, wire: Wire) -> None:

@@ -29,7 +29,15 @@ from router.routing.queue import LateBinding
 from router.telemetry.logs import RequestLog
 from router.telemetry.metrics import Metrics
 from router.upstream.connection import ResponseHandler
-from tests.unit.support import FakeConnection, FakeDownstream, chat, fleet_of, incoming
+from tests.unit.support import (
+    FakeConnection,
+    FakeDownstream,
+    chat,
+    fleet_of,
+    incoming,
+    knowledge_of,
+    text_only,
+)
 
 Script = Callable[[ResponseHandler], None]
 JSON: Headers = [(b"content-type", b"application/json")]
@@ -141,13 +149,13 @@ class Stage:
         for worker in self.fleet:
             worker.pool = self.pools[worker.id[0]]  # type: ignore[assignment]
         self.memory = MemoryIndex(capacity_tokens=1e9, max_blocks=10**9)
-        self.index = PredictedIndex(self.memory, default_kv_tokens=10**9)
+        self.index = knowledge_of(PredictedIndex(self.memory, default_kv_tokens=10**9))
+        self.exact = text_only(self.fleet, self.index)
         self.metrics, self.homes, cost = Metrics(), ResponseHomes(), CostModel(Rates())
         self.identities, self.log = TextIdentity(), io.BytesIO()
         learner = Learner(self.index, self.identities, cost, self.metrics)
-        self.reporter = Reporter(
-            self.fleet, learner, self.homes, self.metrics, RequestLog(self.log, json=True)
-        )
+        log = RequestLog(self.log, json=True)
+        self.reporter = Reporter(self.fleet, learner, self.exact, self.homes, self.metrics, log)
         self.chooser = Chooser(self.index, cost, self.metrics.lookup)
         self.admission: Admission = Immediate("first", self.first, self.chooser)
         if queue is not None:
@@ -156,7 +164,9 @@ class Stage:
         self.dispatch = Dispatch(self.chooser, self.admission, aside, Callers("x-tenant-id"))
         self.fleet.on_change = self.dispatch.stir
         intake = Intake(self.fleet, self.identities, self.homes, self.chooser.look_up)
-        self.gateway = Gateway(self.fleet, intake, self.index, self.dispatch, self.reporter)
+        self.gateway = Gateway(
+            self.fleet, intake, self.exact, self.index, self.dispatch, self.reporter
+        )
         self.clients: list[FakeDownstream] = []
         self.began: list[Journey] = []
 
@@ -206,5 +216,5 @@ class Stage:
             assert not list(worker.load)
         for client in self.clients:
             assert client.source is None, "nobody slows down a connection that serves others"
-        assert not self.gateway._connecting
+        assert not self.gateway._tasks
         assert len(self.dispatch) == 0

@@ -2,20 +2,26 @@
 
 import asyncio
 import json
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Coroutine, Iterable
+from typing import Any, TypeVar, cast
 
 from router.engines.base import WorkerReport
 from router.errors import RouterError
+from router.exact import ExactPrompts
 from router.fleet.fleet import Fleet
 from router.fleet.worker import Worker
 from router.ids import Headers
+from router.index.knowledge import Knowledge
+from router.index.predicted import PredictedIndex
+from router.index.union import UnionIndex
 from router.prompt.endpoints import EndpointTable
 from router.prompt.request import Incoming, Request
 from router.proxy.downstream import Source
 from router.routing.policy import Decision
+from router.tokens.service import TokenService
 from router.upstream.connection import Connection, ResponseHandler
 
+T = TypeVar("T")
 Event = tuple[Any, ...]
 
 
@@ -214,6 +220,25 @@ def fleet_of(*names: str, models: tuple[str, ...] = ("m",), up: bool = True) -> 
         if up:
             fleet.mark_up(worker)
     return fleet
+
+
+def knowledge_of(predicted: PredictedIndex) -> Knowledge:
+    """What is known where no worker says what it holds."""
+    return Knowledge(predicted, UnionIndex())
+
+
+def text_only(fleet: Fleet, knowledge: Knowledge) -> ExactPrompts:
+    """Nobody's prompts are tokenized."""
+    return ExactPrompts(fleet, knowledge, TokenService({}))
+
+
+def at_once(step: Coroutine[Any, Any, T]) -> T:
+    """What a coroutine returns that waits for nothing."""
+    try:
+        step.send(None)
+    except StopIteration as end:
+        return cast("T", end.value)
+    raise AssertionError("it waits for something")
 
 
 def workers_of(*names: str) -> list[Worker]:

@@ -34,6 +34,12 @@ def test_values_and_their_lines(write: Write) -> None:
     assert lines == {"port": 2, "workers": 3, "workers.0": 4, "workers.1": 5}
 
 
+def test_the_lines_of_a_table(write: Write) -> None:
+    values, lines = read(write("tokenizers:\n  a: /x\n\n  b: /y\n"))
+    assert values == {"tokenizers": {"a": "/x", "b": "/y"}}
+    assert lines == {"tokenizers": 1, "tokenizers.a": 2, "tokenizers.b": 4}
+
+
 @pytest.mark.parametrize("text", ["", "# nothing\n", "---\n", "{}\n", "null\n"])
 def test_an_empty_file(write: Write, text: str) -> None:
     assert read(write(text)) == ({}, {})

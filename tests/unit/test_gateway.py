@@ -3,13 +3,26 @@
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator
+from array import array
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from time import perf_counter
+from typing import Any
 
 import pytest
 
 from router import errors
-from router.ids import Headers
+from router.fleet.ranks import RANK
+from router.ids import Headers, WorkerId
+from router.journey import Journey
+from router.prompt.identity import Identity, TokenIdentity
+from router.prompt.token_blocks import token_keys
 from router.routing.explain import told
+from router.routing.options import QueueOptions
+from router.routing.policy import Choice, Question
+from router.tokens.prompt import ChatPrompt, Inexact, Reason, TextPrompt, TokenIds
+from router.tokens.service import Run, TokenService
 from router.upstream.connection import ResponseHandler
 from tests.unit.stage import (
     ASKED,
@@ -55,6 +68,36 @@ class TestSending:
         )
         assert json.loads(body) == ASKED
         assert not is_head
+
+    @pytest.mark.parametrize(
+        ("said", "rank"), [([], b"0"), ([(RANK, b"1")], b"1"), ([(RANK, b"x")], b"x")]
+    )
+    async def test_a_worker_of_several_ranks_is_told_which(
+        self, stage: Stage, said: Headers, rank: bytes
+    ) -> None:
+        first = stage.fleet.processes()[0]
+        stage.fleet.set_report(first, replace(first.report, ranks=2))
+        stage.pools["a"].idle = [answered()]
+        _, client = stage.begin(headers=[(b"x-a", b"b"), *said])
+        head = stage.pools["a"].connections[0].sent[0][0]
+        assert head.count(b"x-data-parallel-rank: ") == 1
+        assert b"\r\nx-data-parallel-rank: %b\r\n" % rank in head
+        name = b"a:8000#1" if rank == b"1" else b"a:8000"
+        assert (b"x-router-worker", name) in client.events[0][2]
+
+    async def test_a_client_s_rank_is_passed_on_to_who_has_but_one(self, stage: Stage) -> None:
+        stage.pools["a"].idle = [answered()]
+        stage.begin(headers=[(RANK, b"0")])
+        assert b"\r\nx-data-parallel-rank: 0\r\n" in stage.pools["a"].connections[0].sent[0][0]
+
+    async def test_another_worker_is_one_of_the_client_s_rank_too(self, stage: Stage) -> None:
+        for worker in stage.fleet.processes():
+            if worker.id != "c:8000":
+                stage.fleet.set_report(worker, replace(worker.report, ranks=2))
+        stage.pools["a"].connects = [UNREACHABLE]
+        stage.pools["b"].idle = [answered()]
+        client = await stage.serve(headers=[(RANK, b"1")])
+        assert (b"x-router-worker", b"b:8000#1") in client.events[0][2]
 
     async def test_the_client_learns_the_worker_and_the_id(self, stage: Stage) -> None:
         stage.pools["a"].idle = [answered()]
@@ -421,8 +464,306 @@ async def test_a_request_that_is_not_read_to_its_end(stage: Stage) -> None:
 async def test_answers_teach(stage: Stage) -> None:
     stage.pools["a"].idle = [answered()]
     await stage.serve()
-    assert stage.metrics.cached_tokens["actual", "all"] == 0
+    assert stage.metrics.cached_tokens["actual", "gpu"] == 0
     line = stage.line()
     assert (line["prompt_tokens"], line["completion_tokens"], line["cached_tokens"]) == (50, 5, 0)
     known = stage.identities.identify(request(ASKED))
     assert known.tokens == pytest.approx(50, rel=0.01)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - another thread works for it
+            await asyncio.sleep(0.001)
+
+
+class Tokenizing:
+    """A stage whose workers `a` and `b` say what they hold; `go` lets the tokenizer answer, `failure` makes it fail."""
+
+    def __init__(self, queue: QueueOptions | None = None) -> None:
+        self.stage = Stage(queue=queue)
+        self.go, self.asked = asyncio.Event(), 0
+        self.failure: BaseException | None = None
+        self.service = TokenService({"m": self}, deadline_s=10.0)
+        self.stage.exact.tokens = self.service
+        self.stage.index.keep({WorkerId("a:8000"), WorkerId("b:8000")}, perf_counter())
+        self.told: dict[str, list[tuple[WorkerId, Identity]]] = {}
+        for name in ("sent", "begun", "over"):
+            self._watch(name)
+
+    async def ids(self, prompt: ChatPrompt | TextPrompt, run: Run) -> TokenIds:
+        """(`tokens.service.Source`)"""
+        self.asked += 1
+        await self.go.wait()
+        if self.failure is not None:
+            raise self.failure
+        return array("I", range(100))
+
+    def _watch(self, name: str) -> None:
+        """Note what the index is told of prompts."""
+        plain, told = getattr(self.stage.index, name), self.told.setdefault(name, [])
+
+        def watched(worker: WorkerId, identity: Identity) -> None:
+            told.append((worker, identity))
+            plain(worker, identity)
+
+        setattr(self.stage.index, name, watched)
+
+    async def begin(
+        self, body: dict[str, Any] | None = None, **rest: Any
+    ) -> tuple[Journey, FakeDownstream]:
+        """A request that is being tokenized."""
+        asked = self.asked
+        begun = self.stage.begin(body, **rest)
+        await until(lambda: self.asked > asked)
+        return begun
+
+    async def on(self) -> None:
+        """The tokenizer answers, and all goes on."""
+        self.go.set()
+        await quiet()
+
+    def count(self, name: str) -> int:
+        return len(self.told[name])
+
+    def check(self) -> None:
+        """What was sent has begun or is over, each once, at the same worker and by the same identity."""
+        self.stage.check()
+        assert self.service.pending == 0
+        sent, ended = (
+            Counter((worker, id(identity)) for worker, identity in told)
+            for told in (self.told["sent"], self.told["begun"] + self.told["over"])
+        )
+        assert sent == ended
+
+
+@pytest.fixture
+async def tokenizing() -> AsyncIterator[Tokenizing]:
+    tokenizing = Tokenizing()
+    yield tokenizing
+    await quiet()
+    tokenizing.check()
+    tokenizing.service.close()
+
+
+class TestTokenizing:
+    """Where workers say what they hold, a prompt's tokens are found out first."""
+
+    async def test_nothing_is_sent_before_that(self, tokenizing: Tokenizing) -> None:
+        stage = tokenizing.stage
+        stage.pools["a"].idle = [answered()]
+        _, client = await tokenizing.begin()
+        await quiet()
+        assert (stage.sent(), client.events) == ("", [])
+        await tokenizing.on()
+        assert client.names == ["start", "write", "flush", "finish"]
+        assert tokenizing.service.exact == 1
+
+    async def test_what_is_looked_up_and_sent_is_known_by_its_tokens(
+        self, tokenizing: Tokenizing
+    ) -> None:
+        stage = tokenizing.stage
+        stage.pools["a"].idle = [nothing]
+        journey, _ = await tokenizing.begin()
+        await tokenizing.on()
+        identity = journey.question.identity
+        assert isinstance(identity, TokenIdentity)
+        assert identity.keys == token_keys(range(100), 16)
+        assert stage.index.lookup(identity) == {"a:8000": 6}
+        assert stage.index.lookup(identity.text) == {"a:8000": len(identity.text.keys)}
+        stage.gateway.cancel(journey)
+
+    async def test_the_next_such_prompt_is_expected_to_find_it(
+        self, tokenizing: Tokenizing
+    ) -> None:
+        stage = tokenizing.stage
+        stage.pools["a"].idle = [nothing, answered()]
+        first, _ = await tokenizing.begin()
+        await tokenizing.on()
+        second, _ = stage.begin()
+        await until(lambda: second.over)
+        assert (second.decision.blocks, second.decision.cached_tokens) == (6, 96)
+        stage.gateway.cancel(first)
+
+    async def test_nobody_who_says_what_it_holds_can_serve_it(self, tokenizing: Tokenizing) -> None:
+        stage = tokenizing.stage
+        stage.pools["c"].idle = [answered()]
+        client = await stage.serve(headers=[(b"x-router-worker", b"c:8000")])
+        assert client.names[-1] == "finish"
+        assert tokenizing.asked == 0
+
+    @pytest.mark.parametrize(
+        "failure", [Inexact(Reason.RENDER), ValueError("odd"), ZeroDivisionError("ours")]
+    )
+    async def test_a_prompt_that_cannot_be_tokenized_goes_by_its_text(
+        self, failure: Exception, tokenizing: Tokenizing
+    ) -> None:
+        stage = tokenizing.stage
+        stage.pools["a"].idle = [answered()]
+        tokenizing.failure = failure
+        journey, client = await tokenizing.begin()
+        text = journey.question.identity
+        await tokenizing.on()
+        assert client.names[-1] == "finish"
+        assert stage.index.lookup(text) == {"a:8000": len(text.keys)}
+        assert stage.line()["outcome"] == "ok"
+
+    async def test_a_defect_while_it_goes_on_is_told(
+        self, tokenizing: Tokenizing, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def broken(question: Question) -> Choice:
+            raise ZeroDivisionError("ours")
+
+        monkeypatch.setattr(tokenizing.stage.admission, "_policy", broken)
+        _, client = await tokenizing.begin()
+        await tokenizing.on()
+        assert client.events == [("fail", "internal_error", False)]
+
+    async def test_the_client_leaves_meanwhile(self, tokenizing: Tokenizing) -> None:
+        stage = tokenizing.stage
+        journey, client = await tokenizing.begin()
+        stage.gateway.cancel(journey)
+        await quiet()
+        assert tokenizing.service.pending == 0, "nobody works on it any more"
+        await tokenizing.on()
+        assert (stage.sent(), client.events) == ("", [])
+        line = stage.line()
+        assert (line["status"], line["outcome"], line["attempts"]) == (499, "cancelled", 0)
+
+    async def test_it_leaves_before_that_has_begun(self, tokenizing: Tokenizing) -> None:
+        journey, client = tokenizing.stage.begin()
+        tokenizing.stage.gateway.cancel(journey)
+        await tokenizing.on()
+        assert (tokenizing.asked, client.events) == (0, [])
+        assert tokenizing.stage.line()["outcome"] == "cancelled"
+
+    async def test_it_leaves_at_whatever_moment(self) -> None:
+        """From the request's arrival to its answer, step by step of the event loop."""
+        for steps in range(12):
+            tokenizing = Tokenizing()
+            stage = tokenizing.stage
+            stage.pools["a"].connects = [answered()]
+            journey, client = await tokenizing.begin()
+            tokenizing.go.set()
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            over = journey.over
+            stage.gateway.cancel(journey)
+            await quiet()
+            assert (client.names[-1:] == ["finish"]) is over
+            assert stage.line()["outcome"] == ("ok" if over else "cancelled")
+            tokenizing.check()
+            tokenizing.service.close()
+
+    async def test_one_of_two_with_the_same_prompt_leaves(self, tokenizing: Tokenizing) -> None:
+        """The work is shared: who is left goes on, by the prompt's text if need be."""
+        stage = tokenizing.stage
+        stage.pools["a"].idle = [answered()]
+        first, _ = await tokenizing.begin()
+        second, client = stage.begin()
+        await until(lambda: tokenizing.service.shared == 1)
+        stage.gateway.cancel(first)
+        await tokenizing.on()
+        assert client.names[-1] == "finish"
+        assert second.over
+
+    async def test_the_router_stops_meanwhile(self, tokenizing: Tokenizing) -> None:
+        stage = tokenizing.stage
+        _, client = await tokenizing.begin()
+        stage.gateway.close()
+        await tokenizing.on()
+        assert client.events == [("fail", "router_shutting_down", False)]
+        assert stage.sent() == ""
+
+    async def test_its_worker_leaves_meanwhile(self, tokenizing: Tokenizing) -> None:
+        stage = tokenizing.stage
+        stage.pools["a"].idle = stage.pools["b"].idle = [answered()]
+        _, client = await tokenizing.begin()
+        stage.fleet.set_workers(["http://b:8000"])
+        await tokenizing.on()
+        assert client.names[-1] == "finish"
+        assert stage.sent() == "b"
+
+    async def test_its_worker_goes_down_meanwhile(self, tokenizing: Tokenizing) -> None:
+        stage = tokenizing.stage
+        stage.pools["b"].idle = [answered()]
+        _, client = await tokenizing.begin()
+        worker = stage.fleet.get("a:8000")
+        assert worker is not None
+        stage.fleet.mark_down(worker, "it is gone")
+        await tokenizing.on()
+        assert stage.sent() == "b"
+        assert client.names[-1] == "finish"
+
+    async def test_all_workers_leave_meanwhile(self, tokenizing: Tokenizing) -> None:
+        stage = tokenizing.stage
+        _, client = await tokenizing.begin()
+        stage.fleet.set_workers([])
+        await tokenizing.on()
+        assert client.events == [("fail", "no_worker_available", False)]
+        assert stage.line()["status"] == 503
+
+    async def test_it_may_have_to_wait_for_a_worker_after_that(self) -> None:
+        tokenizing = Tokenizing(QueueOptions(max_inflight=1))
+        stage = tokenizing.stage
+        for pool in stage.pools.values():
+            pool.idle = [nothing]
+        first, _ = await tokenizing.begin()
+        await tokenizing.on()
+        second, _ = stage.begin()
+        await until(lambda: second.task is None)
+        assert (len(stage.dispatch), stage.sent()) == (1, "a")
+        for journey in (second, first):
+            stage.gateway.cancel(journey)
+        await quiet()
+        tokenizing.check()
+        assert [line["outcome"] for line in stage.lines()] == ["cancelled"] * 2
+        tokenizing.service.close()
+
+    @pytest.mark.parametrize("first", ["refused", "stale", "lost", "broken", "unreachable"])
+    async def test_whatever_is_sent_begins_or_is_over(
+        self, first: str, tokenizing: Tokenizing
+    ) -> None:
+        """On every way out: a retry sends the prompt once more, to another worker or the same."""
+        stage = tokenizing.stage
+        idle = {"refused": REFUSED, "stale": STALE, "lost": LOST, "broken": broken_off(STREAM)}
+        if first == "unreachable":
+            stage.pools["a"].connects = [UNREACHABLE]
+        else:
+            stage.pools["a"].idle = [idle[first]]
+            stage.pools["a"].connects = [answered()]
+        stage.pools["b"].idle = [answered()]
+        _, client = await tokenizing.begin({**ASKED, "stream": True})
+        await tokenizing.on()
+        assert client.names[-1] in ("finish", "fail")
+        assert tokenizing.count("sent") == {"refused": 2, "stale": 2}.get(first, 1)
+
+    @pytest.mark.parametrize(
+        ("script", "name"),
+        [
+            (answered(200, b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n', STREAM), "begun"),
+            (answered(), "begun"),
+            (LOST, "over"),
+            (answered(400, b"{}"), "over"),
+            (answered(500, b"{}"), "over"),
+        ],
+        ids=["a stream", "a whole answer", "none", "a mistake", "a failure"],
+    )
+    async def test_an_answer_says_that_the_prompt_was_read(
+        self, script: Script, name: str, tokenizing: Tokenizing
+    ) -> None:
+        tokenizing.stage.pools["a"].idle = [script]
+        await tokenizing.begin()
+        await tokenizing.on()
+        assert (tokenizing.count(name), tokenizing.count("sent")) == (1, 1)
+
+    @pytest.mark.parametrize("script", [nothing, broken_off(STREAM)], ids=["before", "within"])
+    async def test_a_client_that_leaves_an_answer(
+        self, script: Script, tokenizing: Tokenizing
+    ) -> None:
+        stage = tokenizing.stage
+        stage.pools["a"].idle = [script]
+        journey, _ = await tokenizing.begin()
+        await tokenizing.on()
+        stage.gateway.cancel(journey)
+        assert tokenizing.count("sent") == 1

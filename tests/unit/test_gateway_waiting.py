@@ -2,12 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
 import pytest
 
 from router.errors import RouterError
+from router.fleet.ranks import RANK
+from router.fleet.worker import Worker
 from router.ids import WorkerId
 from router.journey import Journey
 from router.routing.options import QueueOptions
@@ -39,6 +42,11 @@ async def fill(stage: Stage) -> list[Journey]:
     began = [stage.begin({**chat(f"{n} " * 500), "stream": True})[0] for n in "pq"]
     assert stage.sent() == "ab"
     return sorted(began, key=lambda journey: journey.decision.worker.id)
+
+
+def rank_of(stage: Stage, rank: int) -> Worker:
+    """This rank of the first worker."""
+    return stage.fleet.ranks(stage.fleet.processes()[0])[rank]
 
 
 def handler_of(journey: Journey) -> ResponseHandler:
@@ -94,6 +102,27 @@ class TestRoom:
         assert waiting.decision.worker.id == "b:8000"
         assert waiting.queued_s > 0.0
         assert waiting.sent_at > waiting.arrived_at
+
+    async def test_it_goes_to_the_rank_that_it_says_itself(self) -> None:
+        stage = Stage("a", queue=ONE_AT_A_TIME)
+        (first,) = stage.fleet
+        stage.fleet.set_report(first, replace(first.report, ranks=2))
+        stage.pools["a"].idle = [nothing] * 9
+        headers = [(RANK, b"1")]
+        on_it, _ = stage.begin({**chat("p " * 500), "stream": True}, headers=headers)
+        stage.begin({**chat("q " * 500), "stream": True})
+        waiting, _ = stage.begin(STREAMING, headers=headers)
+        await quiet()
+        assert (waiting.attempts, waiting.question.candidates) == (0, [rank_of(stage, 1)])
+        stage.gateway.cancel(stage.began[1])  # there is room on the other
+        await quiet()
+        assert waiting.decision.worker is on_it.decision.worker is rank_of(stage, 1)
+        assert [worker.load.inflight for worker in stage.fleet] == [0, 2]
+        stage.gateway.close()
+        for journey in stage.began:
+            stage.gateway.cancel(journey)
+        await quiet()
+        stage.check()
 
     async def test_it_can_be_told_how_long_it_waited(self, stage: Stage) -> None:
         on_a, _ = await fill(stage)

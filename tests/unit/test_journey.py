@@ -38,13 +38,13 @@ def test_an_attempt_is_given_back() -> None:
     assert not on_its_way.over
 
 
-async def test_a_connection_being_opened_is_given_up() -> None:
+async def test_a_step_that_takes_time_is_given_up() -> None:
     on_its_way = journey()
-    connecting = asyncio.ensure_future(asyncio.Event().wait())
-    on_its_way.connecting = connecting  # type: ignore[assignment]
+    step = asyncio.ensure_future(asyncio.Event().wait())
+    on_its_way.task = step  # type: ignore[assignment]
     on_its_way.end()
-    await asyncio.wait([connecting])
-    assert connecting.cancelled()
+    await asyncio.wait([step])
+    assert step.cancelled()
 
 
 def test_the_end_parts_the_client_from_what_fed_it() -> None:

@@ -13,6 +13,9 @@ MAX_LINES = 300
 ELSEWHERE = {
     "__main__.py": "tests/unit/test_cli.py runs it",
     "ids.py": "names of types only",
+    "setting_types.py": "test_settings.py",
+    "setting_sources.py": "test_settings.py",
+    "prompt/stored.py": "data",
     "index/base.py": "a protocol; tests/conformance/index_suite.py is its test",
     "engines/base.py": "a protocol and its data",
     "proxy/downstream.py": "protocols",
@@ -24,8 +27,10 @@ ELSEWHERE = {
     "edge/protocol.py": "a server's connection: tests/component",
     "edge/http_exchange.py": "a server's connection: tests/component",
     "edge/asgi.py": "a server's connection: tests/component",
+    "events/counters.py": "data",
     "events/sockets.py": "sockets: tests/component/test_kv_events.py",
     "events/feeds.py": "sockets: tests/component/test_kv_events.py",
+    "tiers/base.py": "a protocol and an error",
 }
 BY_BEHAVIOUR = ("simworker", "demo")
 """Packages whose tests are grouped by what the program does, not by module."""

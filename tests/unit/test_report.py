@@ -27,7 +27,7 @@ from router.routing.learn import Learner
 from router.routing.policy import Choice, Question
 from router.telemetry.logs import RequestLog
 from router.telemetry.metrics import TOKEN_BUCKETS_S, Histogram, Metrics
-from tests.unit.support import FakeDownstream, chat, fleet_of, incoming
+from tests.unit.support import FakeDownstream, chat, fleet_of, incoming, knowledge_of, text_only
 
 Answer = Callable[[Relay], None]
 STREAM: Headers = [(b"content-type", b"text/event-stream")]
@@ -65,12 +65,13 @@ class Desk:
         (self.worker,) = self.fleet
         self.metrics, self.homes, self.rates = Metrics(), ResponseHomes(), Rates()
         self.memory = MemoryIndex(capacity_tokens=1e9, max_blocks=10**9)
-        self.index = PredictedIndex(self.memory, default_kv_tokens=10**9)
+        self.index = knowledge_of(PredictedIndex(self.memory, default_kv_tokens=10**9))
         self.identities, self.sink = TextIdentity(), io.BytesIO()
         self.log = RequestLog(self.sink, json=True)
         self.cost = CostModel(self.rates)
         learner = Learner(self.index, self.identities, self.cost, self.metrics)
-        self.reporter = Reporter(self.fleet, learner, self.homes, self.metrics, self.log)
+        exact = text_only(self.fleet, self.index)
+        self.reporter = Reporter(self.fleet, learner, exact, self.homes, self.metrics, self.log)
         self.chooser = Chooser(self.index, self.cost, self.metrics.lookup)
 
     def journey(self, body: dict[str, Any] | None = None, path: str = "/v1/completions") -> Journey:
@@ -331,7 +332,7 @@ class TestLearning:
         desk.concluded(journey)
         assert desk.rates.scales.keys() == {desk.worker.id}
         assert desk.identities.identify(request).tokens == pytest.approx(50)
-        assert desk.metrics.cached_tokens["actual", "all"] == 16
+        assert desk.metrics.cached_tokens["actual", "gpu"] == 16
         assert desk.index.cached_tokens(desk.worker.id, identity, len(identity.keys)) == 49
 
     @pytest.mark.parametrize("status", [400, 404, 500])

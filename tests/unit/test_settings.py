@@ -9,7 +9,8 @@ import pytest
 
 from router.config_file import ConfigurationError
 from router.routing.registry import POLICIES
-from router.settings import Settings, load
+from router.setting_sources import load
+from router.settings import Settings, hub_cache
 
 Write = Callable[[str | bytes], Path]
 
@@ -122,13 +123,118 @@ class TestSources:
         with pytest.raises(ValueError, match="frozen"):
             Settings().port = 1
 
-    def test_a_key_is_not_shown(self) -> None:
-        assert "secret" not in repr(Settings(worker_api_key="secret"))
+    def test_keys_are_not_shown(self) -> None:
+        settings = Settings(worker_api_key="secret", lmcache_redis_url="redis://:secret@host")
+        assert "secret" not in repr(settings)
+
+    @pytest.mark.parametrize(
+        ("text", "value"), [("auto", "auto"), ("off", "off"), ("'off'", "off")]
+    )
+    def test_events_are_followed_or_not(self, write: Write, text: str, value: str) -> None:
+        assert load(write(f"kv_events: {text}\n"), {}).kv_events == value
 
     @pytest.mark.parametrize("key", ["sk-1\n", " sk-1", "\tsk-1\r\n", "sk-1"])
     def test_a_key_is_stripped(self, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
         monkeypatch.setenv("PREFIX_ROUTER_WORKER_API_KEY", key)
         assert load(None, {}).worker_api_key == "sk-1"
+
+
+class TestByModel:
+    """Settings that are for one model each."""
+
+    @pytest.fixture
+    def models(self, tmp_path: Path) -> tuple[Path, Path]:
+        found = tmp_path / "one", tmp_path / "two"
+        for directory in found:
+            directory.mkdir()
+            (directory / "chat.jinja").touch()
+        return found
+
+    def test_in_a_file(self, write: Write, models: tuple[Path, Path]) -> None:
+        one, two = models
+        settings = load(
+            write(
+                f"tokenizers:\n  org/one: {one}\n  two: {two}\n"
+                f"chat_templates:\n  two: {two}/chat.jinja\n"
+                "chat_template_kwargs:\n  two:\n    enable_thinking: false\n"
+            ),
+            {},
+        )
+        assert settings.tokenizers == {"org/one": one, "two": two}
+        assert settings.chat_templates == {"two": two / "chat.jinja"}
+        assert settings.chat_template_kwargs == {"two": {"enable_thinking": False}}
+
+    def test_in_the_environment(
+        self, models: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        one, two = models
+        monkeypatch.setenv("PREFIX_ROUTER_TOKENIZERS", f"org/one={one}, two={two},")
+        monkeypatch.setenv("PREFIX_ROUTER_CHAT_TEMPLATES", f"a=b={one}/chat.jinja")
+        monkeypatch.setenv(
+            "PREFIX_ROUTER_CHAT_TEMPLATE_KWARGS", '{"m": {"enable_thinking": false}}'
+        )
+        settings = load(None, {})
+        assert settings.tokenizers == {"org/one": one, "two": two}
+        assert settings.chat_templates == {"a=b": one / "chat.jinja"}
+        assert settings.chat_template_kwargs == {"m": {"enable_thinking": False}}
+
+    @pytest.mark.parametrize("name", ["tokenizers", "chat_templates"])
+    @pytest.mark.parametrize("value", ["", " , "])
+    def test_none_at_all(self, name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv(f"PREFIX_ROUTER_{name.upper()}", value)
+        assert load(None, {}) == Settings()
+
+    @pytest.mark.parametrize("value", ["m", "m=", "=/x", " =/x", "m=/,n", "m:/x"])
+    @pytest.mark.parametrize("name", ["tokenizers", "chat_templates"])
+    def test_pairs_that_are_none(
+        self, name: str, value: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv(f"PREFIX_ROUTER_{name.upper()}", value)
+        assert problems(None) == [
+            f"PREFIX_ROUTER_{name.upper()}: {name}: must be `model=/path`, several with commas"
+        ]
+
+    def test_what_is_not_there(self, write: Write, models: tuple[Path, Path]) -> None:
+        one, _ = models
+        file = write(
+            f"tokenizers:\n  a: {one}\n  b: {one}/chat.jinja\n"
+            f"chat_templates:\n  a: {one}/chat.jinja\n  b: {one}\n"
+        )
+        assert problems(file) == [
+            f"router.yaml:3: tokenizers.b: '{one}/chat.jinja' is not a directory",
+            f"router.yaml:6: chat_templates.b: '{one}' is not a file that can be read",
+        ]
+
+    def test_arguments_that_are_no_json(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PREFIX_ROUTER_CHAT_TEMPLATE_KWARGS", "m={}")
+        (problem,) = problems(None)
+        assert problem.startswith(
+            "PREFIX_ROUTER_CHAT_TEMPLATE_KWARGS: chat_template_kwargs: must be JSON: Expecting value"
+        )
+
+    @pytest.mark.parametrize("value", ["[]", '{"m": 5}', '"text"', "5"])
+    def test_arguments_of_another_shape(self, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PREFIX_ROUTER_CHAT_TEMPLATE_KWARGS", value)
+        (problem,) = problems(None)
+        assert problem.endswith("Input should be a valid dictionary")
+
+    @pytest.mark.parametrize(
+        ("variables", "place"),
+        [
+            ({}, "{home}/.cache/huggingface/hub"),
+            ({"HF_HOME": "/hf"}, "/hf/hub"),
+            ({"HF_HOME": "/hf", "HF_HUB_CACHE": "/hub"}, "/hub"),
+            ({"HF_HUB_CACHE": "/hub", "PREFIX_ROUTER_HUB_CACHE_DIR": "/mine"}, "/mine"),
+        ],
+    )
+    def test_where_the_cache_of_the_hub_is(
+        self, variables: dict[str, str], place: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("HF_HOME", "HF_HUB_CACHE"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        assert hub_cache(load(None, {})) == Path(place.format(home=Path.home()))
 
 
 class TestMistakes:
@@ -298,6 +404,16 @@ class TestMistakes:
             "workers: 5",
             "workers: [1]",
             "host: [a]",
+            "kv_events: 'on'",
+            "kv_events_ranks: 0",
+            "token_deadline_s: 0",
+            "tokenizers: [a]",
+            "chat_templates: 5",
+            "chat_template_kwargs: [a]",
+            "hub_cache_dir: 5",
+            "lmcache_coordinator: 'ftp://a'",
+            "lmcache_chunk_tokens: 0",
+            "lmcache_deadline_s: 0",
         ],
     )
     def test_values_out_of_range(self, write: Write, setting: str) -> None:

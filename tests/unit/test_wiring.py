@@ -6,6 +6,7 @@ from router.engines.base import WorkerReport
 from router.fleet.worker import Worker
 from router.index.memory import MemoryIndex
 from router.index.predicted import PredictedIndex
+from router.insight import insight
 from router.prompt.identity import TextIdentity
 from router.routing.chooser import Chooser
 from router.routing.cost import CostModel, Rates
@@ -13,6 +14,7 @@ from router.routing.dispatch import Dispatch
 from router.routing.options import QueueOptions
 from router.routing.policy import Question
 from router.routing.queue import LateBinding
+from router.settings import Settings
 from router.telemetry.metrics import Metrics
 from router.wiring import tie
 from tests.unit.support import FakeWaiter, chat, fleet_of, request
@@ -26,11 +28,12 @@ class Bench:
         self.a, self.b = self.fleet
         memory = MemoryIndex(capacity_tokens=1e9, max_blocks=10**9)
         self.index = PredictedIndex(memory, default_kv_tokens=10**9)
+        self.insight = insight(Settings(), self.fleet, self.index)
         self.cost, self.metrics = CostModel(Rates()), Metrics()
-        chooser = Chooser(self.index, self.cost, self.metrics.lookup)
+        chooser = Chooser(self.insight.knowledge, self.cost, self.metrics.lookup)
         self.queue = LateBinding(chooser, self.fleet.candidates, QueueOptions(max_inflight=0))
         self.dispatch = Dispatch(chooser, self.queue, self.queue, lambda asked: ("", 0))
-        tie(self.fleet, self.index, self.cost.rates, self.dispatch, self.metrics)
+        tie(self.fleet, self.insight, self.cost, self.dispatch, self.metrics)
         self.fleet.mark_up(self.b)
 
     def report(self, worker: Worker, started_at: float = 1.0) -> None:

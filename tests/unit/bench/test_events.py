@@ -65,7 +65,9 @@ def test_a_small_run_prints_every_row() -> None:
     loads = {row[0]: row for row in rows}
     assert loads["nothing"][1] == "0"
     for name in ("5,000 events/s", "replay of 50 batches"):
-        assert float(loads[name][1].replace(",", "")) >= 0  # 0 on a machine that is busy with others
+        assert (
+            float(loads[name][1].replace(",", "")) >= 0
+        )  # 0 on a machine that is busy with others
         assert loads[name][2] == "0"  # gaps
 
 

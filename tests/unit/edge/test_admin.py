@@ -13,12 +13,14 @@ from router.engines.base import Gauges
 from router.fleet.load import PendingPrefill
 from router.index.memory import MemoryIndex
 from router.index.predicted import PredictedIndex
+from router.insight import insight
 from router.prompt.endpoints import EndpointTable, canonical_path
 from router.routing.chooser import Chooser, Immediate
 from router.routing.cost import CostModel, Rates
 from router.routing.options import QueueOptions
 from router.routing.policies import Tools, at_random
 from router.routing.queue import LateBinding
+from router.settings import Settings
 from router.telemetry.metrics import LOOKUP_BUCKETS_S, Histogram
 from tests.unit.support import fleet_of
 
@@ -68,7 +70,7 @@ class Bench:
         if waits:
             options = QueueOptions(room_tokens=5000)
             admission = LateBinding(chooser, self.fleet.candidates, options)
-        self._view = WorkerView(index, self.cost.rates, admission)
+        self._view = WorkerView(insight(Settings(), self.fleet, index), self.cost.rates, admission)
 
     @property
     def seen(self) -> dict[str, Any]:
@@ -79,6 +81,7 @@ class TestWorkers:
     def test_an_idle_worker(self) -> None:
         assert Bench().seen == {
             "id": "a:8000",
+            "rank": None,
             "url": "http://a:8000",
             "up": True,
             "error": None,
@@ -92,7 +95,9 @@ class TestWorkers:
             "pending_seconds": 0.0,
             "speed": 1.0,
             "room": True,
-            "index_blocks": 0,
+            "index_blocks": {"gpu": 0},
+            "known_by": "predictions",
+            "mismatches": [],
         }
 
     def test_its_work(self) -> None:

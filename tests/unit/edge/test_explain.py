@@ -15,7 +15,7 @@ from router.prompt.endpoints import EndpointTable
 from router.prompt.request import Incoming
 from router.routing.explain import Explanation, Prompt
 
-ANSWER = Explanation("p", "e", "m", Prompt(1, 2), "sent", "a:1", [], "why", "", 0, [], [])
+ANSWER = Explanation("p", "e", "m", Prompt(1, 2, "text"), "sent", "a:1", [], "why", "", 0, [], [])
 LIMIT = 1000
 
 
@@ -30,7 +30,7 @@ class Page:
         self.asked: list[Incoming] = []
         self.error: Exception | None = None
 
-    def explain(self, asked: Incoming) -> Explanation:
+    async def explain(self, asked: Incoming) -> Explanation:
         self.asked.append(asked)
         if self.error is not None:
             raise self.error
@@ -84,7 +84,11 @@ def page() -> Page:
 )
 async def test_a_body_says_what_it_is_for(body: dict[str, Any], path: bytes, page: Page) -> None:
     status, answer = await page.post(body)
-    assert (status, answer["worker"], answer["prompt"]) == (200, "a:1", {"tokens": 1, "blocks": 2})
+    assert (status, answer["worker"], answer["prompt"]) == (
+        200,
+        "a:1",
+        {"tokens": 1, "blocks": 2, "by": "text"},
+    )
     (asked,) = page.asked
     assert (asked.method, asked.path, asked.target) == (b"POST", path, path)
     assert json.loads(asked.body) == body

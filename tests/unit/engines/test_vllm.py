@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 
 from router.engines import vllm
 from router.engines.base import Gauges, WorkerReport
-from router.engines.vllm import VllmEngine, cache_size_in, gauges_in, models_in, started_at_in
+from router.engines.vllm import (
+    VllmEngine,
+    cache_size_in,
+    gauges_in,
+    models_in,
+    ranks_in,
+    started_at_in,
+)
 from router.errors import RouterError
 from router.upstream.fetch import Answer
 from router.upstream.pool import Address, Pool
@@ -73,7 +80,7 @@ async def test_a_worker_describes_itself(monkeypatch: pytest.MonkeyPatch) -> Non
     report = await VllmEngine().describe(POOL)
     assert list(report.models) == ["m", "lora"]
     assert report.models["m"]["max_model_len"] == 4096
-    assert (report.kv_tokens, report.block_tokens) == (1600, 16)
+    assert (report.kv_tokens, report.block_tokens, report.ranks) == (1600, 16, 1)
     assert [path for path, _, _ in worker.asked] == ["/v1/models", "/metrics"]
 
 
@@ -81,6 +88,7 @@ async def test_metrics_are_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     ask(monkeypatch, metrics=Answer(404, b"{}"))
     report = await VllmEngine().describe(POOL)
     assert report == WorkerReport(models_in(MODELS), None, None)
+    assert report.ranks is None
 
 
 @pytest.mark.parametrize(("status", "hint"), [(401, "worker_api_key"), (500, "answered 500")])
@@ -141,7 +149,9 @@ def test_any_json_is_a_list_of_models_or_told(value: Any) -> None:
     ("metrics", "size"),
     [
         (METRICS, (1600, 16)),
-        (METRICS * 2, (3200, 16)),
+        (METRICS * 2, (1600, 16)),
+        (METRICS + METRICS.replace(b"101", b"91"), (1440, 16)),
+        (METRICS + METRICS.replace(b"101", b"111"), (1600, 16)),
         (b"", (None, None)),
         (b'vllm:cache_config_info{block_size="16"} 1\n', (None, None)),
         (b'vllm:cache_config_info{block_size="16",num_gpu_blocks="None"} 1\n', (None, None)),
@@ -192,42 +202,79 @@ def page(*ranks: tuple[float, float, float]) -> bytes:
     return "\n".join(lines).encode() + b"\n"
 
 
+NO_USAGE = page((3.0, 2.0, 0.25)).partition(b"# HELP vllm:kv")[0]
+NOT_WAITING = page((3.0, 2.0, 0.25)).partition(b"# HELP vllm:num_requests_waiting ")[0]
+ODD_LABELS = b"""\
+vllm:num_requests_running{model_name="} 7,engine=\\"5",my_engine="6"} 1
+vllm:num_requests_waiting{engine="x"} 1"""
+
+
 @pytest.mark.parametrize(
     ("metrics", "gauges"),
     [
-        (page((3.0, 2.0, 0.25)), Gauges(3, 2, 0.25)),
-        (page((3.0, 2.0, 0.25), (5.0, 0.0, 0.75)), Gauges(8, 2, 0.5)),
-        (page((0.0, 0.0, 0.0)), Gauges(0, 0, 0.0)),
-        (page((1e3, 2e1, 1.0)), Gauges(1000, 20, 1.0)),
-        (page((3.0, 2.0, float("nan"))), Gauges(3, 2, None)),
-        (page((3.0, float("inf"), 0.5)), None),
-        (page((3.0, 2.0, 0.25)).partition(b"# HELP vllm:kv")[0], Gauges(3, 2, None)),
-        (page((3.0, 2.0, 0.25)).partition(b"# HELP vllm:num_requests_waiting ")[0], None),
-        (METRICS, None),
-        (b"", None),
-        (b"vllm:num_requests_running{} x\nvllm:num_requests_waiting{} 1\n", None),
-        (b"vllm:num_requests_running{} 1\nvllm:num_requests_waiting{} 1", Gauges(1, 1, None)),
-        (b'vllm:num_requests_running{a="} 7"} 1\nvllm:num_requests_waiting{} 1', Gauges(1, 1)),
+        (page((3.0, 2.0, 0.25)), {0: Gauges(3, 2, 0.25)}),
+        (page((3, 2, 0.25), (5, 0, 0.75)), {0: Gauges(3, 2, 0.25), 1: Gauges(5, 0, 0.75)}),
+        (page((0.0, 0.0, 0.0)), {0: Gauges(0, 0, 0.0)}),
+        (page((1e3, 2e1, 1.0)), {0: Gauges(1000, 20, 1.0)}),
+        (page((3.0, 2.0, float("nan"))), {0: Gauges(3, 2, None)}),
+        (page((3.0, float("inf"), 0.5)), {}),
+        (page((float("nan"), 1, 0.5), (3, 2, 0.5)), {1: Gauges(3, 2, 0.5)}),
+        (page((3, 2, 0.5)).replace(b'engine="0"', b'engine="12"'), {0: Gauges(3, 2, 0.5)}),
+        (NO_USAGE, {0: Gauges(3, 2, None)}),
+        (NOT_WAITING, {}),
+        (METRICS, {}),
+        (b"", {}),
+        (b"vllm:num_requests_running{} x\nvllm:num_requests_waiting{} 1\n", {}),
+        (b"vllm:num_requests_running{} 1\nvllm:num_requests_waiting{} 1", {0: Gauges(1, 1)}),
+        (ODD_LABELS, {0: Gauges(1, 1)}),
     ],
 )
-def test_what_a_worker_has_to_do(metrics: bytes, gauges: Gauges | None) -> None:
+def test_what_each_rank_has_to_do(metrics: bytes, gauges: dict[int, Gauges]) -> None:
     assert gauges_in(metrics) == gauges
 
 
 @given(st.binary(max_size=50), st.binary(max_size=50))
 def test_noise_around_the_gauges_does_no_harm(before: bytes, after: bytes) -> None:
-    found = gauges_in(before + b"\n" + page((3.0, 2.0, 0.25)) + after)
-    assert found is not None
-    assert found.running >= 3
+    found = gauges_in(before + b"\n" + page((3.0, 2.0, 0.25), (5.0, 2.0, 0.25)) + after)
+    assert [gauges.running for gauges in found.values()] == [3, 5]
+
+
+@given(st.lists(st.integers(0, 100), min_size=1, max_size=12, unique=True))
+def test_engines_are_ranks_in_their_order(engines: list[int]) -> None:
+    lines = [
+        f'vllm:num_requests_{state}{{engine="{engine}",model_name="m"}} {engine}'
+        for state in ("running", "waiting")
+        for engine in engines
+    ]
+    metrics = "\n".join(lines).encode()
+    assert ranks_in(metrics) == len(engines)
+    assert [gauges.running for gauges in gauges_in(metrics).values()] == sorted(engines)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "ranks"),
+    [
+        (b"", None),
+        (b"process_start_time_seconds 1.0\n", None),
+        (METRICS, 1),
+        (b"vllm:num_requests_running{} 1\n", 1),
+        (page((0, 0, 0)), 1),
+        (page((0, 0, 0), (0, 0, 0)), 2),
+        (page(*[(0, 0, 0)] * 16), 16),
+    ],
+)
+def test_how_many_ranks_there_are(metrics: bytes, ranks: int | None) -> None:
+    assert ranks_in(metrics) == ranks
 
 
 @pytest.mark.parametrize("status", [404, 401, 500])
 async def test_a_worker_that_does_not_tell(monkeypatch: pytest.MonkeyPatch, status: int) -> None:
     ask(monkeypatch, metrics=Answer(status, page((3.0, 2.0, 0.25))))
-    assert await VllmEngine().gauges(POOL) is None
+    assert await VllmEngine().gauges(POOL) == {}
 
 
 async def test_a_worker_that_tells(monkeypatch: pytest.MonkeyPatch) -> None:
     worker = ask(monkeypatch, metrics=Answer(200, page((3.0, 2.0, 0.25))))
-    assert await VllmEngine(api_key="k", timeout_s=2.0).gauges(POOL) == Gauges(3, 2, 0.25)
+    gauges = await VllmEngine(api_key="k", timeout_s=2.0).gauges(POOL)
+    assert gauges == {0: Gauges(3, 2, 0.25)}
     assert worker.asked == [("/metrics", "k", 2.0)]

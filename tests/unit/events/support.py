@@ -1,7 +1,7 @@
 """What the tests of events share: an index that only remembers, events in short, recordings of real vLLM 0.32."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,14 @@ class SetIndex:
         self.held: dict[WorkerId, set[BlockKey]] = {}
         self.reports = 0
 
-    def stored(self, worker: WorkerId, keys: Iterable[BlockKey]) -> None:
+    def stored(self, worker: WorkerId, keys: Collection[BlockKey]) -> None:
         held, new = self.held.setdefault(worker, set()), set(keys)
         assert new
         assert not new & held
         held |= new
         self.reports += 1
 
-    def removed(self, worker: WorkerId, keys: Iterable[BlockKey]) -> None:
+    def removed(self, worker: WorkerId, keys: Collection[BlockKey]) -> None:
         held, gone = self.held.setdefault(worker, set()), set(keys)
         assert gone
         assert gone <= held

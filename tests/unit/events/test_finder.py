@@ -73,6 +73,18 @@ async def test_a_worker_that_is_down_is_not_asked_until_it_comes_up() -> None:
     assert scene.asked == [scene.a.id, scene.b.id, scene.b.id]
 
 
+async def test_a_server_is_asked_once_for_all_its_ranks() -> None:
+    scene = Scene()
+    scene.fleet.set_report(scene.a, replace(scene.a.report, ranks=3))
+    scene.answers[scene.a.id] = ranks = [replace(source_of(scene.a), rank=n) for n in range(3)]
+    await scene.finder.look()
+    assert scene.asked.count(scene.a.id) == 1
+    assert len(scene.asked) == 2
+    assert (scene.a.id, ranks, None) in scene.followed
+    followed = [source.holder for source in ranks]
+    assert followed == [worker.id for worker in scene.fleet.ranks(scene.a)]
+
+
 async def test_a_worker_that_was_started_anew_is_asked_anew() -> None:
     scene = Scene()
     await scene.finder.look()

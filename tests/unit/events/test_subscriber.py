@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from router.events import subscriber as module
 from router.events.subscriber import OpenReplay, Subscriber
 from tests.unit.events.engine import PaperEngine, PaperPublisher
-from tests.unit.events.support import SIZE, Book, recorded_frames, tokens
+from tests.unit.events.support import SIZE, Book, recorded_frames, stored, tokens
 
 
 class Line:
@@ -326,6 +326,63 @@ def test_after_the_end_nothing_happens(line: Line) -> None:
     line.subscriber.close()
     assert not line.subscriber.step()
     assert line.book.held == set()
+
+
+def test_what_a_worker_that_left_reported_is_taken_back_step_by_step(line: Line) -> None:
+    line.attach()
+    line.serve(0)
+    line.drain()
+    line.serve(100)
+    woken = line.woken
+    line.subscriber.leave()
+    assert line.woken == woken + 1
+    line.drain()
+    assert line.book.held == set()
+    line.subscriber.check()
+    line.drain()
+    assert line.book.counters.replays == 1, "nobody is asked any more"
+
+
+def test_a_worker_may_come_back_while_what_it_reported_is_taken_back(line: Line) -> None:
+    line.attach()
+    line.serve(0)
+    line.serve(100)
+    line.drain()
+    line.subscriber.leave()
+    line.subscriber.step()
+    line.subscriber.attach(line.publisher.replay)
+    line.serve(200)
+    assert line.exact()
+
+
+@pytest.mark.parametrize("replay", [True, False])
+def test_what_is_wrong_is_void_and_told_anew(line: Line, replay: bool) -> None:
+    line.attach(replay=replay)
+    line.serve(0)
+    line.serve(100)
+    line.drain()
+    line.subscriber.offer(2, msgspec.msgpack.encode([9.0, [stored(7, text=tokens(900))], 0]))
+    line.drain()
+    assert not line.book.held <= line.engine.keys()
+    line.subscriber.resync()
+    line.serve(200)
+    line.drain()
+    assert line.book.held <= line.engine.keys()
+    assert len(line.book.held) == (6 if replay else 2)
+    counters = line.book.counters
+    assert (counters.resyncs, counters.gaps, counters.restarts) == (1, 0, 0)
+
+
+def test_while_the_past_is_asked_for_nothing_is_current(line: Line) -> None:
+    line.attach()
+    assert not line.subscriber.current
+    line.serve(0)
+    line.drain()
+    assert line.subscriber.current
+    line.subscriber.resync()
+    assert not line.subscriber.current
+    line.drain()
+    assert line.subscriber.current
 
 
 def test_another_source_starts_from_nothing(line: Line) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from router.ids import Tier
 from router.routing.explain import Excluded, Explanation, Prompt, Prospect
 
 NEAR = Prospect(
@@ -14,6 +15,8 @@ NEAR = Prospect(
     blocks=60,
     covered_tokens=4900,
     cached_tokens=4912,
+    loaded_tokens=0,
+    tier=Tier.GPU,
     uncached_tokens=100,
     inflight=2,
     foreign=3,
@@ -54,7 +57,7 @@ def explanation(**changes: Any) -> dict[str, Any]:
         policy="prefix",
         endpoint="chat_completions",
         model="org/m",
-        prompt=Prompt(5012, 61),
+        prompt=Prompt(5012, 61, "text"),
         outcome="sent",
         worker="gpu-1:8000",
         equal=[],

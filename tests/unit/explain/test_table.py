@@ -66,7 +66,7 @@ class TestTable:
         lines = printed()
         assert lines[0] == sentence(explanation())
         assert lines[2] == (
-            "policy prefix, model org/m, chat_completions, 5,012 prompt tokens in 61 blocks"
+            "policy prefix, model org/m, chat_completions, 5,012 prompt tokens in 61 blocks of text"
         )
         assert "model any" in printed(model=None)[2]
 

@@ -151,6 +151,117 @@ class TestHealth:
         assert told == [worker, worker]
 
 
+def ranks_of(number: int | None) -> WorkerReport:
+    return WorkerReport({"m": {}}, ranks=number)
+
+
+def served_by(fleet: Fleet) -> str:
+    return " ".join(worker.id for worker in fleet)
+
+
+class TestRanks:
+    """`a` has several, `b` has one."""
+
+    def fleet(self, ranks: int = 3) -> Fleet:
+        fleet = fleet_of("a", "b")
+        fleet.set_report(fleet.processes()[0], ranks_of(ranks))
+        return fleet
+
+    def test_each_is_a_worker_beside_its_first(self) -> None:
+        fleet = self.fleet()
+        assert served_by(fleet) == "a:8000 a:8000#1 a:8000#2 b:8000"
+        assert [worker.rank for worker in fleet] == [0, 1, 2, None]
+        first, second, third, other = fleet
+        assert fleet.get("a:8000#1") is second
+        assert (second.wire_id, second.process) == (b"a:8000#1", "a:8000")
+        assert {(each.url, each.authority, each.pool) for each in (first, second, third)} == {
+            ("http://a:8000", b"a:8000", first.pool)
+        }
+        assert len({id(worker.load) for worker in fleet}) == 4
+        assert len({worker.order for worker in fleet}) == 4
+        assert fleet.processes() == [first, other]
+        assert fleet.ranks(third) == (first, second, third)
+
+    def test_all_can_be_sent_requests(self) -> None:
+        fleet = self.fleet(2)
+        assert ids(fleet.candidates("m")) == {"a:8000", "a:8000#1", "b:8000"}
+        assert list(fleet.model_cards()) == ["m"]
+
+    def test_they_are_up_and_down_together(self, caplog: pytest.LogCaptureFixture) -> None:
+        fleet = self.fleet()
+        for worker in fleet.ranks(fleet.processes()[0]):
+            fleet.mark_down(worker, "refused")
+            assert [(each.up, each.last_error) for each in fleet] == [
+                *[(False, "refused")] * 3,
+                (True, None),
+            ]
+            assert ids(fleet.candidates("m")) == {"b:8000"}
+            fleet.mark_up(worker)
+            assert [(each.up, each.failures, each.last_error) for each in fleet] == [
+                (True, 0, None)
+            ] * 4
+        assert caplog.messages == ["worker a:8000 is down: refused"] * 3
+
+    def test_new_ones_are_as_well_as_their_first(self) -> None:
+        fleet = fleet_of("a")
+        (first,) = fleet
+        fleet.mark_down(first, "slow")
+        fleet.set_report(first, ranks_of(2))
+        assert [(each.up, each.last_error) for each in fleet] == [(False, "slow")] * 2
+
+    @pytest.mark.parametrize(
+        ("number", "left"),
+        [
+            (1, "a:8000 b:8000"),
+            (2, "a:8000 a:8000#1 b:8000"),
+            (4, "a:8000 a:8000#1 a:8000#2 a:8000#3 b:8000"),
+            (None, "a:8000 a:8000#1 a:8000#2 b:8000"),
+        ],
+    )
+    def test_their_number_may_change(self, number: int | None, left: str) -> None:
+        fleet, gone = self.fleet(), list[str]()
+        before = list(fleet)
+        fleet.on_removed = lambda worker: gone.append(worker.id)
+        fleet.set_report(fleet.processes()[0], ranks_of(number))
+        assert served_by(fleet) == left
+        assert gone == [worker.id for worker in before if worker not in fleet]
+        assert {worker for worker in fleet if worker.id in {each.id for each in before}} <= {
+            *before
+        }
+        assert fleet.processes()[0].rank == (None if number == 1 else 0)
+
+    def test_a_report_is_every_rank_s(self) -> None:
+        fleet, told = fleet_of("a", "b"), list[tuple[str, int]]()
+        fleet.on_report = lambda worker: told.append((worker.id, len(fleet)))
+        for _ in range(2):
+            fleet.set_report(fleet.processes()[0], ranks_of(2))
+        assert told == [("a:8000", 3), ("a:8000#1", 3)]
+        assert {worker.report.ranks for worker in fleet.ranks(fleet.processes()[0])} == {2}
+
+    def test_all_leave_with_their_server(self) -> None:
+        fleet, gone = self.fleet(), list[tuple[str, int]]()
+        fleet.on_removed = lambda worker: gone.append((worker.id, len(fleet)))
+        fleet.set_workers(["http://b:8000"])
+        assert gone == [("a:8000", 1), ("a:8000#1", 1), ("a:8000#2", 1)]
+        assert served_by(fleet) == "b:8000"
+
+    def test_all_stay_with_their_server(self) -> None:
+        fleet = self.fleet()
+        before = list(fleet)
+        fleet.set_workers(["http://a:8000", "http://b:8000"])
+        assert list(fleet) == before
+
+    def test_who_left_moves_nobody_that_is_there(self) -> None:
+        fleet = self.fleet(2)
+        _, late, _ = fleet
+        fleet.set_report(fleet.processes()[0], ranks_of(1))
+        fleet.mark_down(late, "lost")
+        fleet.set_report(late, ranks_of(5))
+        assert fleet.ranks(late) == (late,)
+        assert served_by(fleet) == "a:8000 b:8000"
+        assert all(worker.up for worker in fleet)
+
+
 class TestCandidates:
     def test_those_that_serve_the_model(self) -> None:
         fleet = fleet_of("a", "b", "c")

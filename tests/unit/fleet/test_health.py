@@ -198,6 +198,20 @@ async def test_what_is_known_of_a_worker_that_left_is_dropped() -> None:
     assert [worker.id for worker in ward.checker._described] == ["b:8000"]
 
 
+async def test_a_server_is_probed_once_whatever_its_ranks() -> None:
+    ward = Ward()
+    ward.engine.reports["a:8000"] = WorkerReport({"m": {}}, ranks=3)
+    await ward.checker.probe(ward.worker)
+    for _ in range(2):
+        checker = HealthChecker(ward.fleet, ward.engine, interval_s=1000.0, describe_s=1000.0)
+        await round_of(checker, ward.fleet)
+    assert [worker.up for worker in ward.fleet] == [True] * 3
+    assert ward.engine.asked["a:8000"] <= 3, "one by hand and one a round"
+    ward.engine.health["a:8000"] = UNREACHABLE
+    await ward.checker.probe(ward.worker)
+    assert [worker.up for worker in ward.fleet] == [False] * 3
+
+
 async def test_it_runs_until_cancelled() -> None:
     ward = Ward()
     checker = HealthChecker(ward.fleet, ward.engine, interval_s=0.01, describe_s=1.0)

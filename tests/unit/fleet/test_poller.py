@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -19,20 +20,20 @@ BUSY = Gauges(3, 2, 0.5)
 
 
 class ScriptedEngine:
-    """Answers with `gauges` by worker, a value or an error to raise; `during` is called meanwhile."""
+    """Answers with `gauges_of` a server, by rank, or raises it; `during` is called meanwhile."""
 
     def __init__(self) -> None:
-        self.gauges_of: dict[str, Gauges | Exception | None] = {}
+        self.gauges_of: dict[str, dict[int, Gauges] | Exception] = {}
         self.asked: Counter[str] = Counter()
         self.during: Callable[[], None] = lambda: None
         self.hung: set[str] = set()
 
-    async def gauges(self, pool: Pool) -> Gauges | None:
+    async def gauges(self, pool: Pool) -> dict[int, Gauges]:
         self.asked[pool.name] += 1
         if pool.name in self.hung:
             await asyncio.Event().wait()
         self.during()
-        answer = self.gauges_of.get(pool.name, BUSY)
+        answer = self.gauges_of.get(pool.name, {0: BUSY})
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -90,10 +91,10 @@ async def test_what_is_ours_while_it_is_asked_is_not_foreign() -> None:
 
 
 @pytest.mark.parametrize(
-    "answer", [None, TimeoutError(), errors.connect_failed("a", "refused"), ZeroDivisionError()]
+    "answer", [{}, TimeoutError(), errors.connect_failed("a", "refused"), ZeroDivisionError()]
 )
 async def test_a_worker_that_does_not_tell_changes_nothing(
-    answer: Exception | None, caplog: pytest.LogCaptureFixture
+    answer: dict[int, Gauges] | Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     ward = Ward()
     (worker,) = ward.workers
@@ -132,15 +133,15 @@ async def test_an_empty_fleet_may_grow() -> None:
     running.cancel()
 
 
-@pytest.mark.parametrize("silence", [None, TimeoutError(), "hangs"])
-async def test_what_a_silent_worker_told_is_forgotten(silence: Exception | str | None) -> None:
+@pytest.mark.parametrize("silence", [{}, TimeoutError(), "hangs"])
+async def test_what_a_silent_worker_told_is_forgotten(silence: Any) -> None:
     ward = Ward()
     (worker,) = ward.workers
     await ward.poller.ask(worker)
     if silence == "hangs":
         ward.engine.hung.add("a:8000")
     else:
-        ward.engine.gauges_of["a:8000"] = silence  # type: ignore[assignment]
+        ward.engine.gauges_of["a:8000"] = silence
     await ward.until(lambda: worker.load.reported_running is None)
     assert (worker.load.kv_usage, worker.load.foreign) == (None, 0)
     assert ward.told == 2, "there may be room now"
@@ -170,3 +171,46 @@ async def test_what_a_worker_told_before_it_went_down_is_forgotten() -> None:
     ward.poller._forget_the_silent(list(ward.fleet))
     assert (a.load.kv_usage, b.load.kv_usage) == (None, None)
     assert ward.poller._told_at == {}
+
+
+def ward_of_ranks(number: int) -> Ward:
+    """A ward of one server with so many ranks."""
+    ward = Ward()
+    ward.fleet.set_report(ward.workers[0], WorkerReport({"m": {}}, ranks=number))
+    ward.workers = list(ward.fleet)
+    return ward
+
+
+async def test_each_rank_is_told_what_is_its_own() -> None:
+    ward = ward_of_ranks(3)
+    ward.engine.gauges_of["a:8000"] = {0: Gauges(1, 0, 0.1), 1: Gauges(2, 0, 0.2), 2: Gauges(3, 0)}
+    await ward.poller.ask(ward.workers[0])
+    loads = [worker.load for worker in ward.workers]
+    assert [load.reported_running for load in loads] == [1, 2, 3]
+    assert [load.kv_usage for load in loads] == [0.1, 0.2, None]
+    assert (ward.engine.asked["a:8000"], ward.told) == (1, 1)
+
+
+async def test_a_rank_of_which_nothing_is_told_any_more_is_not_known() -> None:
+    ward = ward_of_ranks(2)
+    ward.engine.gauges_of["a:8000"] = {0: BUSY, 1: BUSY}
+    await ward.poller.ask(ward.workers[0])
+    ward.engine.gauges_of["a:8000"] = {0: BUSY}
+    await ward.poller.ask(ward.workers[0])
+    assert [worker.load.reported_running for worker in ward.workers] == [3, None]
+
+
+async def test_a_server_is_asked_once_whatever_its_ranks() -> None:
+    ward = ward_of_ranks(3)
+    await ward.until(lambda: ward.engine.asked["a:8000"] >= 4)
+    ward.poller._forget_the_silent(ward.fleet.processes())
+    assert list(ward.poller._told_at) == [ward.workers[0]]
+
+
+async def test_all_ranks_of_a_silent_server_are_forgotten() -> None:
+    ward = ward_of_ranks(2)
+    ward.engine.gauges_of["a:8000"] = {0: BUSY, 1: BUSY}
+    await ward.poller.ask(ward.workers[0])
+    ward.fleet.mark_down(ward.workers[0], "away")
+    ward.poller._forget_the_silent(ward.fleet.processes())
+    assert [worker.load.reported_running for worker in ward.workers] == [None, None]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from router.ids import BlockKey, WorkerId
-from router.index.holders import Holders
+from router.index.holders import SHIFT, Holders
 
 A, B, C = (WorkerId(name) for name in "abc")
 LETTERS = st.text("ab", max_size=5)
@@ -22,6 +22,10 @@ def keys_of(letters: str) -> list[BlockKey]:
 def held(holders: Holders, worker: WorkerId, letters: str) -> None:
     for key in keys_of(letters):
         holders.add(key, holders.bit_of(worker))
+
+
+def table(holders: Holders) -> dict[BlockKey, int]:
+    return {key: bits for part in holders.parts for key, bits in part.items()}
 
 
 def test_nobody_holds_anything_at_first() -> None:
@@ -56,7 +60,19 @@ def test_a_block_that_nobody_holds_takes_no_room() -> None:
     holders.add(1, bit)
     holders.drop(1, bit)
     holders.drop(1, bit)
-    assert holders.bits == {}
+    assert len(holders) == 0
+    assert table(holders) == {}
+
+
+def test_a_key_s_part_is_found_by_its_first_bits() -> None:
+    holders = Holders()
+    keys = [part << SHIFT | low for part in range(len(holders.parts)) for low in (0, 5)]
+    for key in keys:
+        holders.add(key, holders.bit_of(A))
+    assert {len(part) for part in holders.parts} == {2}
+    assert len(holders) == len(keys)
+    assert max(keys) < 2**64 <= max(keys) + (1 << SHIFT)
+    assert holders.lookup(keys) == {A: len(keys)}
 
 
 @given(st.lists(st.integers(0, 80), max_size=70), st.integers(0, 80))
@@ -82,7 +98,8 @@ def test_no_block_is_asked_for_twice() -> None:
             return super().get(key, default)
 
     holders, size = Holders(), 100
-    holders.bits = counting = Counting()
+    counting = Counting()
+    holders.parts = [counting] * len(holders.parts)
     for depth in range(1, size + 1):
         bit = holders.bit_of(WorkerId(str(depth)))
         for key in range(depth):
@@ -140,7 +157,7 @@ class HoldersMachine(RuleBasedStateMachine):
             for prefix in prefixes:
                 key = keys_of(prefix)[-1]
                 wanted[key] = wanted.get(key, 0) | self.holders.bit_of(worker)
-        assert self.holders.bits == wanted
+        assert table(self.holders) == wanted
 
     @invariant()
     def there_are_no_more_places_than_there_were_workers_at_a_time(self) -> None:

@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router.ids import Tier, WorkerId
 from router.prompt.blocks import covered_bytes
-from router.prompt.identity import Identity, TextIdentity
+from router.prompt.identity import Identity, TextIdentity, TokenIdentity
 from router.prompt.request import Request
+from router.prompt.stored import Loadable
 from router.prompt.token_rates import TOKENS_PER_BYTE
 from tests.unit.support import chat, request
 
@@ -177,3 +179,35 @@ def test_a_shorter_prompt_is_not_resumed() -> None:
     long, short = identify(chat(LONG + "x" * 60)), identify(chat(LONG))
     blocks = min(len(long.keys), len(short.keys))
     assert short.resumed_tokens(blocks, answered(long)) is None
+
+
+class TestByTokens:
+    KNOWN = TokenIdentity.of([1, 2, 3], 50, 16)
+
+    @given(st.integers(0, 3))
+    def test_a_block_is_its_tokens(self, blocks: int) -> None:
+        assert self.KNOWN.covered_tokens(blocks) == blocks * 16
+        assert self.KNOWN.shared_tokens(blocks) == blocks * 16, "where blocks part, nothing more is"
+        assert self.KNOWN.block_tokens(blocks) == 16
+
+    def test_its_text_is_known_beside_it(self) -> None:
+        text = identify(chat(LONG))
+        assert TokenIdentity.of([1], 20, 16, text).text is text
+        assert text.text is text
+
+    def test_or_it_has_to_do_by_itself(self) -> None:
+        assert self.KNOWN.text is self.KNOWN
+
+    def test_what_is_stored_below_is_said_of_the_same_prompt(self) -> None:
+        text = identify(chat(LONG))
+        plain = TokenIdentity.of([1, 2], 40, 16, text)
+        stored = {WorkerId("a:1"): Loadable(Tier.CPU, 32)}
+        found = plain.with_stored(stored)
+        assert found.stored == stored
+        assert (found.keys, found.tokens, found.block, found.text) == ([1, 2], 40, 16, text)
+        assert plain.stored == text.stored == {}, "and of no other"
+
+    def test_an_end_is_not_resumed(self) -> None:
+        """Blocks are all that an engine shares."""
+        tail = self.KNOWN.tail(50, 10)
+        assert self.KNOWN.resumed_tokens(3, tail) is None

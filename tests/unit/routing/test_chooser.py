@@ -5,14 +5,16 @@ import pytest
 from router.errors import SHUTTING_DOWN
 from router.fleet.load import PendingPrefill
 from router.fleet.worker import Worker
+from router.ids import Tier
 from router.index.memory import MemoryIndex
 from router.index.predicted import PredictedIndex
-from router.prompt.identity import TextIdentity
+from router.prompt.identity import TextIdentity, TokenIdentity
+from router.prompt.stored import Loadable
 from router.routing.chooser import Chooser, Immediate, Lookup
 from router.routing.cost import CostModel, Rates
 from router.routing.policy import Choice, Decision, Preview, Question
 from router.telemetry.metrics import LOOKUP_BUCKETS_S, Histogram
-from tests.unit.support import FakeWaiter, chat, request, workers_of
+from tests.unit.support import FakeWaiter, chat, knowledge_of, request, workers_of
 
 ASKED = request(chat("word " * 2000))
 IDENTITY = TextIdentity().identify(ASKED)
@@ -100,6 +102,67 @@ class TestExpecting:
         first = bench.expect(a)
         a.load.enter(PendingPrefill(first.prefill_s, 1.0, streams=True), NOW)
         assert bench.expect(a).waiting_s == pytest.approx(first.prefill_s, rel=0.05)
+
+
+class TestLoading:
+    """Lower tiers hold the first 800 of 1000 tokens, the worker itself some of them."""
+
+    BLOCK = 100
+
+    def expect(
+        self,
+        bench: Bench,
+        worker: Worker,
+        blocks: int = 0,
+        *,
+        below: int = 800,
+        tells: bool = True,
+        sent: bool = False,
+    ) -> Decision:
+        """What is to be expected of a worker that tells its blocks, or was sent its first part."""
+        index = knowledge_of(bench.index)
+        index.keep({worker.id} if tells else set(), 0.0)
+        identity = TokenIdentity.of(list(range(10)), 1000, self.BLOCK, IDENTITY).with_stored(
+            {worker.id: Loadable(Tier.DISK, below)}
+        )
+        if sent:
+            index.sent(worker.id, TextIdentity().identify(request(chat("word " * 600))))
+            blocks = index.lookup(identity)[worker.id]
+        chooser = Chooser(index, bench.cost, bench.lookups)
+        question = Question(ASKED, identity, [worker], {worker.id: blocks} if blocks else {}, NOW)
+        return chooser.expect("p", Choice(worker, "why"), question)
+
+    @pytest.mark.parametrize("blocks", [0, 3])
+    def test_what_it_does_not_have_itself_is_loaded(self, bench: Bench, blocks: int) -> None:
+        (a,), cost = workers_of("a"), bench.cost
+        decision = self.expect(bench, a, blocks)
+        loaded = 800 - blocks * self.BLOCK
+        assert (decision.tier, decision.loaded_tokens) == (Tier.DISK, loaded)
+        assert (decision.cached_tokens, decision.uncached_tokens) == (800, 200)
+        assert decision.load_s == cost.loads.seconds(Tier.DISK, loaded, 1.0) > 0
+        own = cost.engine.prefill_s(1000, 800)
+        assert decision.prefill_s == pytest.approx(own + decision.load_s)
+        assert decision.ttft_s == pytest.approx(decision.prefill_s + cost.step_s(a.load))
+
+    @pytest.mark.parametrize("blocks", [8, 9, 10])
+    def test_what_it_has_itself_is_not(self, bench: Bench, blocks: int) -> None:
+        (a,) = workers_of("a")
+        decision = self.expect(bench, a, blocks)
+        assert (decision.tier, decision.loaded_tokens, decision.load_s) == (Tier.GPU, 0.0, 0.0)
+
+    def test_a_guess_about_its_own_memory_is_no_load(self, bench: Bench) -> None:
+        """A guess is no multiple of a block; what is beyond its last block is not taken to come from below."""
+        (a,) = workers_of("a")
+        decision = self.expect(bench, a, below=300, tells=False, sent=True)
+        assert decision.cached_tokens > decision.blocks * self.BLOCK > 300
+        assert (decision.tier, decision.loaded_tokens, decision.load_s) == (Tier.GPU, 0.0, 0.0)
+
+    def test_for_another_worker_nothing_is_loaded(self, bench: Bench) -> None:
+        a, b = workers_of("a", "b")
+        decision = self.expect(bench, a)
+        other = bench.chooser.expect("p", Choice(b, "why"), Question(ASKED, IDENTITY, [b], {}, NOW))
+        assert (other.tier, other.load_s) == (Tier.GPU, 0.0)
+        assert decision.prefill_s < other.prefill_s
 
 
 class TestImmediate:

@@ -1,7 +1,7 @@
 """What is explained is what happens, under every policy, and explaining changes nothing."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from typing import Any
 
@@ -12,11 +12,12 @@ from router.engines.base import Gauges, WorkerReport
 from router.errors import RouterError
 from router.fleet.lease import Lease
 from router.fleet.load import PendingPrefill
+from router.fleet.worker import Worker
 from router.ids import WorkerId
 from router.index.memory import MemoryIndex
 from router.index.predicted import PredictedIndex
 from router.prompt.caller import Callers
-from router.prompt.identity import TextIdentity
+from router.prompt.identity import Identity, TextIdentity
 from router.prompt.request import Request
 from router.prompt.session import SessionKeys
 from router.routing import intake as intake_module
@@ -32,9 +33,14 @@ from router.routing.policies import Tools, least_load
 from router.routing.policy import Choice, Decision, Question
 from router.routing.registry import POLICIES, admission
 from router.telemetry.metrics import LOOKUP_BUCKETS_S, Histogram
-from tests.unit.support import FakeWaiter, chat, fleet_of, incoming
+from tests.unit.support import FakeWaiter, at_once, chat, fleet_of, incoming
 
 OPTIONS = QueueOptions(room_tokens=600, max_inflight=6)
+
+
+async def by_text(request: Request, text: Identity, candidates: Sequence[Worker]) -> Identity:
+    del request, candidates
+    return text
 
 
 class Scene:
@@ -55,12 +61,12 @@ class Scene:
         self.intake = Intake(self.fleet, identities, self.homes, self.chooser.look_up)
         aloof = Intake(self.fleet, identities, self.homes, self.index.lookup)
         self.explainer = Explainer(
-            self.fleet, aloof, self.dispatch, self.chooser, self.tools.random
+            *(self.fleet, aloof, by_text, self.dispatch, self.chooser, self.tools.random)
         )
         self.leases: list[Lease] = []
 
     def explain(self, body: dict[str, Any], **rest: Any) -> Explanation:
-        return self.explainer.explain(incoming(body, **rest))
+        return at_once(self.explainer.explain(incoming(body, **rest)))
 
     def question(self, body: dict[str, Any], **rest: Any) -> tuple[Question, str, bool]:
         request = Request(incoming(body, **rest))

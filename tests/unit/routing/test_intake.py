@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 
+from router.engines.base import WorkerReport
 from router.errors import RouterError
+from router.fleet.ranks import RANK
 from router.ids import WorkerId
 from router.prompt.identity import TextIdentity
 from router.routing.affinity import ResponseHomes
@@ -94,3 +96,46 @@ def test_a_home_that_is_down_is_none(desk: Desk) -> None:
     body = {"model": "m", "input": "q", "previous_response_id": "resp_1"}
     question, bound = desk.ask(body, path="/v1/responses")
     assert (names(question), bound) == ("a", "")
+
+
+class TestRanks:
+    """Worker `b` has three."""
+
+    def desk(self) -> Desk:
+        desk = Desk()
+        (_, b) = desk.fleet
+        desk.fleet.set_report(b, WorkerReport({"m": {}}, ranks=3))
+        return desk
+
+    @pytest.mark.parametrize(
+        ("said", "candidates"),
+        [
+            ([], "a:8000 b:8000 b:8000#1 b:8000#2"),
+            ([(RANK, b"2")], "a:8000 b:8000#2"),
+            ([(RANK, b"9")], "a:8000"),
+            ([(RANK, b"?")], "a:8000 b:8000 b:8000#1 b:8000#2"),
+            ([(b"x-router-worker", b"b:8000#1")], "b:8000#1"),
+            ([(b"x-router-worker", b"b:8000"), (RANK, b"2")], "b:8000#2"),
+            ([(b"x-router-worker", b"b:8000#1"), (RANK, b"?")], "b:8000#1"),
+            ([(b"x-router-worker", b"b:8000#1"), (RANK, b"9")], "b:8000#1"),
+            ([(b"x-router-worker", b"a:8000"), (RANK, b"2")], "a:8000"),
+        ],
+    )
+    def test_it_says_its_rank(self, said: list[tuple[bytes, bytes]], candidates: str) -> None:
+        question, _ = self.desk().ask(headers=said)
+        assert " ".join(worker.id for worker in question.candidates) == candidates
+
+    @pytest.mark.parametrize(("said", "home"), [([], "b:8000#1"), ([(RANK, b"2")], "b:8000#2")])
+    def test_all_ranks_of_a_server_store_the_same(
+        self, said: list[tuple[bytes, bytes]], home: str
+    ) -> None:
+        desk = self.desk()
+        desk.homes.remember("resp_1", WorkerId("b:8000#1"))
+        body = {"model": "m", "input": "q", "previous_response_id": "resp_1"}
+        question, bound = desk.ask(body, path="/v1/responses", headers=said)
+        assert ([worker.id for worker in question.candidates], bound) == ([home], HOME)
+
+    def test_who_could_serve_it_later(self) -> None:
+        desk = self.desk()
+        asked = request(ASKED, headers=[(b"x-router-worker", b"a:8000"), (RANK, b"1")])
+        assert [worker.id for worker in desk.intake.able(asked)] == ["a:8000", "b:8000#1"]

@@ -5,16 +5,17 @@ from time import perf_counter
 import msgspec
 import pytest
 
+from router.ids import Tier, WorkerId
 from router.index.memory import MemoryIndex
 from router.index.predicted import PredictedIndex
-from router.prompt.identity import TextIdentity
+from router.prompt.identity import TextIdentity, TokenIdentity
 from router.prompt.token_rates import TOKENS_PER_BYTE
 from router.routing import learn
 from router.routing.cost import CostModel, Rates
 from router.routing.learn import Learner
 from router.routing.policy import Decision
 from router.telemetry.metrics import Metrics
-from tests.unit.support import chat, request, workers_of
+from tests.unit.support import chat, knowledge_of, request, workers_of
 
 ASKED = request(chat("word " * 2000))
 IDENTITY = TextIdentity().identify(ASKED)
@@ -41,7 +42,7 @@ class Bench:
 
     def __init__(self) -> None:
         self.memory = MemoryIndex(capacity_tokens=1e9, max_blocks=10**9)
-        self.index = PredictedIndex(self.memory, default_kv_tokens=10**9)
+        self.index = knowledge_of(PredictedIndex(self.memory, default_kv_tokens=10**9))
         self.identities, self.rates, self.metrics = TextIdentity(), Rates(), Metrics()
         self.cost = CostModel(self.rates)
         self.learner = Learner(self.index, self.identities, self.cost, self.metrics)
@@ -73,6 +74,66 @@ def test_the_error_of_the_prediction_is_a_metric(bench: Bench) -> None:
     assert bench.metrics.ttft_error.total == pytest.approx(-0.75)
 
 
+LOADED = msgspec.structs.replace(DECISION, tier=Tier.CPU, loaded_tokens=600.0, load_s=0.1)
+
+
+class TestLoading:
+    """Some of the prompt came from a lower tier."""
+
+    def test_a_first_token_teaches_how_long_that_takes(self, bench: Bench) -> None:
+        loads = bench.cost.loads
+        for _ in range(300):
+            load_s = loads.seconds(Tier.CPU, 600, 1.0)
+            expected = msgspec.structs.replace(LOADED, load_s=load_s, ttft_s=0.9 + load_s)
+            bench.learner.first_token(expected, 0.9 + 0.03)
+        assert loads.seconds(Tier.CPU, 600, 1.0) == pytest.approx(0.03, rel=0.02)
+        assert list(loads.per_token_s()) == ["cpu"]
+
+    def test_and_not_how_fast_the_worker_is(self, bench: Bench) -> None:
+        for _ in range(50):
+            bench.learner.first_token(LOADED, 20.0)
+        assert bench.rates.scales == {}
+        assert bench.metrics.ttft_error.total > 0
+
+    def test_without_a_load_it_is_the_worker_s(self, bench: Bench) -> None:
+        bench.learner.first_token(DECISION, 2.0)
+        assert WORKER.id in bench.rates.scales
+        assert bench.cost.loads.per_token_s() == {}
+
+    @pytest.mark.parametrize(
+        ("actual", "gpu", "cpu"),
+        [(1000, 400, 600), (900, 400, 500), (400, 400, 0), (300, 300, 0), (1200, 400, 800)],
+    )
+    def test_cached_tokens_are_counted_by_tier(
+        self, bench: Bench, actual: int, gpu: int, cpu: int
+    ) -> None:
+        """What is missing is missing from below; what is more came from there."""
+        bench.learner.cached_tokens(LOADED, IDENTITY, actual)
+        assert dict(bench.metrics.cached_tokens) == {
+            ("predicted", "gpu"): 400,
+            ("predicted", "cpu"): 600,
+            ("actual", "gpu"): gpu,
+            ("actual", "cpu"): cpu,
+        }
+
+
+@pytest.mark.parametrize(("telling", "by"), [({WORKER.id}, "events"), (set(), "predictions")])
+def test_the_error_is_counted_by_what_the_prediction_rests_on(
+    bench: Bench, telling: set[WorkerId], by: str
+) -> None:
+    bench.index.keep(telling, 0.0)
+    known = TokenIdentity.of(list(range(70)), 1200, 16, IDENTITY)
+    bench.learner.cached_tokens(DECISION, known, 990)
+    errors = {name: each.total for name, each in bench.metrics.cached_error.items() if each.total}
+    assert errors == {by: pytest.approx(-10.4)}
+
+
+def test_a_prompt_known_by_its_tokens_teaches_about_its_text(bench: Bench) -> None:
+    known = TokenIdentity.of(list(range(70)), 1200, 16, IDENTITY)
+    bench.learner.prompt_tokens(ASKED, known, len(ASKED.prompt) // 2)
+    assert bench.identities.identify(ASKED).tokens_per_byte == pytest.approx(0.5, rel=0.01)
+
+
 def test_prompt_tokens_teach_the_tokens_per_byte(bench: Bench) -> None:
     bench.learner.prompt_tokens(ASKED, IDENTITY, len(ASKED.prompt) // 2)
     learned = bench.identities.identify(ASKED).tokens_per_byte
@@ -86,8 +147,8 @@ def test_cached_tokens_are_counted_and_audited(bench: Bench) -> None:
     bench.index.sent(WORKER.id, other)
     bench.learner.cached_tokens(DECISION, IDENTITY, 900)
     assert dict(bench.metrics.cached_tokens) == {
-        ("predicted", "all"): 1000,
-        ("actual", "all"): 900,
+        ("predicted", "gpu"): 1000,
+        ("actual", "gpu"): 900,
     }
     assert bench.index.lookup(other)
     for _ in range(3):

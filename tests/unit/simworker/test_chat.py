@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from router.simworker.generate import Generator
+
 PATH = "/v1/chat/completions"
 HI = [{"role": "user", "content": "Hello there, dear worker, how do you do on this fine day?"}]
 TOOL = {
@@ -191,7 +193,8 @@ async def test_a_full_queue_is_503(local: Any) -> None:
     async with local(max_num_queued_reqs=1) as worker:
         worker.worker.engine.pause()
         engine = worker.worker.engine
-        async with worker.worker.generator.start([[1]], "sim-model", _one_token()):
+        generator = Generator(worker.worker.config, engine)
+        async with generator.start([[1]], "sim-model", _one_token()):
             response = await worker.post(PATH, {"messages": HI})
         assert engine.stats.rejected_requests == 1
     assert (response.status_code, response.json()["error"]["type"]) == (503, "Service Unavailable")

@@ -101,7 +101,7 @@ def test_a_route_s_series() -> None:
 
 def test_the_router_s_own_series() -> None:
     metrics = Metrics()
-    metrics.cached_tokens["predicted", "all"] += 10
+    metrics.cached_tokens["predicted", "gpu"] += 10
     metrics.retries["refused"] += 1
     metrics.degraded["index"] += 1
     metrics.rejected["queue_full"] += 1
@@ -109,7 +109,7 @@ def test_the_router_s_own_series() -> None:
     metrics.lookup.observe(2e-6)
     metrics.ttft_error.observe(-0.02)
     found = scraped(metrics)
-    kind = (("kind", "predicted"), ("tier", "all"))
+    kind = (("kind", "predicted"), ("tier", "gpu"))
     assert found["router_cached_tokens_total", kind] == 10
     assert found["router_retries_total", (("reason", "refused"),)] == 1
     assert found["router_degraded_total", (("reason", "index"),)] == 1
@@ -121,7 +121,10 @@ def test_the_router_s_own_series() -> None:
 
 def test_workers_are_asked_at_each_scrape() -> None:
     metrics = Metrics()
-    workers = [WorkerSample("a:1", True, 3, 120.0, 7), WorkerSample("b:1", False, 0, 0.0, 0)]
+    workers = [
+        WorkerSample("a:1", True, 3, 120.0, {"gpu": 7}),
+        WorkerSample("b:1", False, 0, 0.0, {}),
+    ]
     metrics.workers = lambda: workers
     found = scraped(metrics)
     a = (("worker", "a:1"),)

@@ -68,6 +68,31 @@ async def test_the_key_and_the_path_prefix_are_sent() -> None:
     assert b"authorization: Bearer secret\r\n" in head
 
 
+async def test_a_question_is_posted_as_json() -> None:
+    pool = ScriptedPool(answering(200, b"{}"))
+    await fetch(pool, "/ask", api_key=None, timeout_s=5.0, body=b'{"a":1}')
+    ((head, body, _),) = pool.connection.sent
+    assert head.startswith(b"POST /ask HTTP/1.1\r\n")
+    assert b"content-type: application/json\r\n" in head
+    assert b"content-length: 7\r\n" in head
+    assert body == b'{"a":1}'
+
+
+@pytest.mark.parametrize("reuse", [False, True])
+async def test_only_who_says_so_gets_a_connection_that_was_used_before(reuse: bool) -> None:
+    pool = ScriptedPool(answering(200, b"new"))
+    kept = ScriptedPool(answering(200, b"kept"))
+    connection = await kept.connect()
+    pool.take = lambda: connection  # type: ignore[method-assign,assignment,return-value]
+    answer = await fetch(pool, "/ask", api_key=None, timeout_s=5.0, reuse=reuse)
+    assert answer.body == (b"kept" if reuse else b"new")
+
+
+async def test_without_a_kept_connection_a_new_one_is_made() -> None:
+    pool = ScriptedPool(answering(200, b"new"))
+    assert (await fetch(pool, "/ask", api_key=None, timeout_s=5.0, reuse=True)).body == b"new"
+
+
 async def test_an_answer_that_breaks_off_raises() -> None:
     pool = ScriptedPool(lambda handler: handler.on_lost(errors.worker_lost("w", "early")))
     with pytest.raises(errors.RouterError, match="closed the connection early"):

@@ -103,6 +103,18 @@ def test_everything_else_reaches_the_worker_in_order(headers: Headers) -> None:
     ]
 
 
+def test_fields_of_the_router_s_own_are_added() -> None:
+    head = request_head(LINE, b"w:1", [(b"x-a", b"1")], 3, [(b"x-own", b"2"), (b"x-b", b"3")])
+    assert parsed(head)[1] == [
+        (b"host", b"w:1"),
+        (b"x-a", b"1"),
+        (b"content-length", b"3"),
+        (b"x-own", b"2"),
+        (b"x-b", b"3"),
+        (b"x-request-id", b"r1"),
+    ]
+
+
 @given(fields)
 @example(NAMED)
 def test_everything_else_reaches_the_client_in_order(headers: Headers) -> None:

@@ -1,0 +1,188 @@
+"""Finds out what a prompt is to the engine's cache: its tokens, and what lower tiers hold of them.
+
+That takes time, so it is done only where it is worth it: for workers that say what they hold. Whatever goes wrong,
+the prompt's text will do.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from time import perf_counter
+from typing import Any, Protocol
+
+from router.fleet.fleet import Fleet
+from router.fleet.worker import Worker
+from router.ids import Tier, WorkerId
+from router.index.knowledge import Knowledge
+from router.index.union import UnionIndex
+from router.prompt.identity import Identity, TokenIdentity
+from router.prompt.request import Request
+from router.prompt.stored import Loadable, Stored
+from router.prompt.token_blocks import token_keys
+from router.routing.policy import Decision
+from router.tokens.audit import Counted, TokenAudit
+from router.tokens.extras import Adapter
+from router.tokens.prompt import TokenIds
+from router.tokens.service import TokenPrompt, TokenService
+
+logger = logging.getLogger(__name__)
+
+_DISTRUST_S = 60.0
+"""For so long a model's prompts are not tokenized after its workers counted other tokens."""
+
+_CHAT = "chat_completions"
+"""The endpoint whose prompts come from a chat template."""
+
+_INLINE_TOKENS = 4096
+"""Fewer are hashed at once: 0.2 ms."""
+
+
+class Deep(Protocol):
+    """Knows what tiers below the workers hold (`tiers.service.TierService`)."""
+
+    async def stored(self, ids: TokenIds, root: str, salt: str | None) -> Sequence[Stored]:
+        """What is held of the prompt of a model that was loaded from `root`. Never raises."""
+
+
+class TierEvents:
+    """What workers' own events tell of a lower tier. `sizes`: tokens per block there."""
+
+    def __init__(self, tier: Tier, index: UnionIndex, sizes: Callable[[], Set[int]]) -> None:
+        self._tier = tier
+        self._index = index
+        self._sizes = sizes
+
+    def holders(self, ids: TokenIds) -> Iterator[tuple[WorkerId, Loadable]]:
+        """Who can load how much of the prompt."""
+        for size in self._sizes():
+            identity = TokenIdentity.of(token_keys(ids, size), len(ids), size)
+            for worker, blocks in self._index.lookup(identity).items():
+                yield worker, Loadable(self._tier, blocks * size)
+
+    def remove(self, worker: WorkerId) -> None:
+        """The worker left."""
+        self._index.remove(worker)
+
+
+class ExactPrompts:
+    """Identifies prompts by their tokens, and judges by the answers whether that was right."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        knowledge: Knowledge,
+        tokens: TokenService,
+        *,
+        events: Sequence[TierEvents] = (),
+        deep: Deep | None = None,
+    ) -> None:
+        self.tokens = tokens
+        self.audit = TokenAudit()
+        self._fleet = fleet
+        self._knowledge = knowledge
+        self._events = events
+        self._deep = deep
+        self._distrusted: dict[str, float] = {}
+
+    def wanted(self, request: Request, candidates: Sequence[Worker]) -> bool:
+        """Whether the request's tokens are worth knowing."""
+        if not request.endpoint.generates or not request.prompt or len(candidates) < 1:
+            return False
+        if self._deep is None and not any(w.id in self._knowledge.exact for w in candidates):
+            return False
+        until = self._distrusted.get(request.model or "")
+        return until is None or until < perf_counter()
+
+    async def if_wanted(
+        self, request: Request, text: Identity, candidates: Sequence[Worker]
+    ) -> Identity:
+        """The prompt's identity for `candidates`, by tokens where they are worth knowing."""
+        wanted = self.wanted(request, candidates)
+        return await self.identity(request, text, candidates) if wanted else text
+
+    async def identity(
+        self, request: Request, text: Identity, candidates: Sequence[Worker]
+    ) -> Identity:
+        """The prompt's identity for `candidates`: `text` where its tokens cannot be told. Never raises."""
+        try:
+            return await self._identity(request, text, candidates)
+        except Exception:  # no mishap here is worth the request
+            logger.exception("finding out a prompt's tokens failed")
+            return text
+
+    async def _identity(
+        self, request: Request, text: Identity, candidates: Sequence[Worker]
+    ) -> Identity:
+        card = candidates[0].report.models.get(request.model or "")
+        found = await self.tokens.tokens(request, Adapter.of(card))
+        if found is None:
+            return text
+        block = self._block(candidates)
+        if len(found.ids) < _INLINE_TOKENS:
+            identity = found.identity(block, text)
+        else:
+            identity = await self.tokens.run(lambda: found.identity(block, text))
+        stored = await self._stored(found, candidates, card)
+        return identity.with_stored(stored) if stored else identity
+
+    def _block(self, candidates: Sequence[Worker]) -> int:
+        """The block size of those that say what they hold: the others are known by text."""
+        exact = self._knowledge.exact
+        sizes = [
+            w.report.block_tokens for w in candidates if w.id in exact and w.report.block_tokens
+        ]
+        return sizes[0] if sizes else candidates[0].report.block_tokens or 16
+
+    async def _stored(
+        self, found: TokenPrompt, candidates: Sequence[Worker], card: Mapping[str, Any] | None
+    ) -> dict[WorkerId, Loadable]:
+        """The most that each candidate can load. LMCache 0.5.6 does not tell adapters apart, and its events no salts."""
+        best: dict[WorkerId, Loadable] = {}
+        if found.extras.salt is None:
+            for events in self._events:
+                for worker, loadable in events.holders(found.ids):
+                    _better(best, worker, loadable)
+        if self._deep is not None:
+            root = str((card or {}).get("root") or "")
+            for stored in await self._deep.stored(found.ids, root, found.extras.salt):
+                for each in candidates:
+                    if stored.hosts is None or each.pool.hosts & stored.hosts:
+                        _better(best, each.id, Loadable(stored.tier, stored.tokens))
+        return best
+
+    def remove(self, worker: WorkerId) -> None:
+        """The worker left: what it said of lower tiers went with it."""
+        for events in self._events:
+            events.remove(worker)
+
+    # -- after the fact ------------------------------------------------------------------------
+
+    def learn(
+        self,
+        request: Request,
+        identity: TokenIdentity,
+        decision: Decision,
+        counted: tuple[int, int | None],
+    ) -> None:
+        """An answer said how many tokens its prompt has, and how many of them were cached (None: it did not)."""
+        tokens, cached = counted
+        worker, model = decision.worker.id, request.model or ""
+        told = self._knowledge.is_exact(worker, identity) and worker not in identity.stored
+        verdict = self.audit.observe(
+            Counted(
+                model,
+                request.endpoint.name == _CHAT,
+                int(identity.tokens),
+                tokens,
+                round(decision.cached_tokens) if told else None,
+                cached if told else None,
+            )
+        )
+        if verdict is not None:
+            logger.warning("%s. Its prompts go by their text for %.0f s", verdict, _DISTRUST_S)
+            self._distrusted[model] = perf_counter() + _DISTRUST_S
+
+
+def _better(best: dict[WorkerId, Loadable], worker: WorkerId, loadable: Loadable) -> None:
+    known = best.get(worker)
+    if loadable.tokens and (known is None or loadable.tokens > known.tokens):
+        best[worker] = loadable

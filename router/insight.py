@@ -1,0 +1,213 @@
+"""Builds what finds out what workers hold: their KV events, prompts' tokens, lower tiers; and what of it runs."""
+
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from router.events.feeds import EventFeeds
+from router.events.finder import SourceFinder
+from router.events.ledger import GPU
+from router.events.sources import ConfiguredSources, discover
+from router.exact import ExactPrompts, TierEvents
+from router.fleet.fleet import Fleet
+from router.fleet.worker import Worker
+from router.ids import Tier, WorkerId
+from router.index.knowledge import Knowledge
+from router.index.predicted import PredictedIndex
+from router.index.union import UnionIndex
+from router.settings import Settings, hub_cache
+from router.telemetry.caches import EventSample
+from router.tiers.base import TierSource
+from router.tiers.chunks import Chunker
+from router.tiers.directory import Directory
+from router.tiers.l2 import RedisTier
+from router.tiers.service import TierService
+from router.tokens.extras import Adapter
+from router.tokens.library import Library
+from router.tokens.local import LocalTokenizer
+from router.tokens.remote import RemoteTokenizer
+from router.tokens.segments import SegmentCache
+from router.tokens.service import TokenService
+from router.upstream.fetch import fetch
+from router.upstream.pool import Address, Pool
+
+_CACHE_BYTES = 64 << 20
+_ASKED_BYTES = 16 << 20
+_ASK_S = 5.0
+
+_COORDINATOR_IDLE_S = 5.0
+"""LMCache's coordinator closes idle connections after 10 s."""
+
+_MEDIA = {"CPU": Tier.CPU, "STORAGE": Tier.DISK}
+"""Where vLLM's events say that blocks are, beside the GPU."""
+
+
+class _Model(msgspec.Struct):
+    model: str | None = None
+
+
+_MODEL = msgspec.json.Decoder(_Model)
+
+
+@dataclass(frozen=True, slots=True)
+class Insight:
+    """All that knows the workers' caches."""
+
+    knowledge: Knowledge
+    exact: ExactPrompts
+    library: Library
+    feeds: EventFeeds
+    finder: SourceFinder | None
+    tiers: TierService | None
+
+    def tasks(self) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
+        """What is to run in the background, by name."""
+        yield "tokenizers", self.library.run()
+        if self.finder is not None:
+            yield "kv-events", self.feeds.run()
+            yield "kv-event-sources", self.finder.run()
+
+    def keep(self, now: float) -> None:
+        """To be called every so often."""
+        asked = set() if self.finder is None else self.finder.asked()
+        telling = {h for h in self.feeds.heard() if h.partition("#")[0] in asked}
+        self.knowledge.keep(telling, now)
+
+    async def close(self) -> None:
+        """No more work is begun."""
+        self.exact.tokens.close()
+        if self.tiers is not None:
+            await self.tiers.close()
+
+    def reported(self, worker: Worker) -> None:
+        """A worker said what it serves: its models' tokenizers may be here."""
+        for model, card in worker.report.models.items():
+            if Adapter.of(card) is None and card.get("root"):
+                self.library.offer(model, str(card["root"]))
+
+    def removed(self, worker: WorkerId) -> None:
+        """A worker left."""
+        self.feeds.forget(worker)
+        self.knowledge.remove(worker)
+        self.exact.remove(worker)
+
+    def blocks(self, worker: WorkerId) -> Mapping[str, int]:
+        """How many blocks are known to be at `worker`, by tier."""
+        if worker not in self.knowledge.exact:
+            return {Tier.GPU.value: self.knowledge.blocks(worker)}
+        counts = {tier.value: self.feeds.blocks(worker, medium) for medium, tier in _MEDIA.items()}
+        lower = {tier: count for tier, count in counts.items() if count}
+        return {Tier.GPU.value: self.feeds.blocks(worker, GPU), **lower}
+
+    def known_by(self, worker: WorkerId) -> str:
+        """`events` of its own, or `predictions` from what it was sent."""
+        return "events" if worker in self.knowledge.exact else "predictions"
+
+    def complaints(self, models: Iterable[str]) -> list[str]:
+        """What is wrong with the tokens of these models, in plain words."""
+        verdicts = self.exact.audit.verdicts
+        return [each for model in models for each in verdicts.get(model, ())]
+
+    def event_samples(self) -> Mapping[str, EventSample]:
+        """What happened to the events of each cache that publishes some."""
+        samples: dict[str, EventSample] = {}
+        for holder, counters in self.feeds.counters().items():
+            counts = asdict(counters)
+            lag_s = counts.pop("lag_s")
+            samples[holder] = EventSample(counts, lag_s)
+        return samples
+
+    def prompts(self) -> Mapping[str, int]:
+        """How many prompts were identified by their tokens, or why not."""
+        tokens = self.exact.tokens
+        return {"tokens": tokens.exact} | {reason.value: n for reason, n in tokens.inexact.items()}
+
+    def tier_questions(self) -> Mapping[str, int]:
+        """How many times lower tiers were asked about a prompt, by what came of it."""
+        tiers = self.tiers
+        if tiers is None:
+            return {}
+        found = {tier.value: count for tier, count in tiers.found.items()}
+        return found | {"asked": tiers.asked, "late": tiers.late, "failed": tiers.failed}
+
+    def mismatches(self) -> Mapping[str, int]:
+        """How much is wrong, by model."""
+        return {model: len(found) for model, found in self.exact.audit.verdicts.items()}
+
+
+def insight(settings: Settings, fleet: Fleet, predicted: PredictedIndex) -> Insight:
+    """Build it for `fleet`; `predicted` is what goes by text."""
+    reported = UnionIndex()
+    lower = {medium: UnionIndex() for medium in _MEDIA}
+    feeds = EventFeeds({GPU: reported, **lower})
+    knowledge = Knowledge(predicted, reported, feeds.resync)
+    library = Library(
+        partial(_load, settings, SegmentCache(_CACHE_BYTES)),
+        settings.tokenizers,
+        hub_cache(settings),
+    )
+    asked = RemoteTokenizer(
+        partial(_ask, fleet, settings.worker_api_key), SegmentCache(_ASKED_BYTES)
+    )
+    tiers = _tiers(settings)
+    exact = ExactPrompts(
+        fleet,
+        knowledge,
+        TokenService(library, asked, deadline_s=settings.token_deadline_s),
+        events=[
+            TierEvents(tier, lower[medium], partial(feeds.block_sizes, medium))
+            for medium, tier in _MEDIA.items()
+        ],
+        deep=tiers,
+    )
+    finder = None if settings.kv_events == "off" else _finder(settings, fleet, feeds)
+    return Insight(knowledge, exact, library, feeds, finder, tiers)
+
+
+def _tiers(settings: Settings) -> TierService | None:
+    sources: list[TierSource] = []
+    size = settings.lmcache_world_size
+    if settings.lmcache_coordinator is not None:
+        address = Address.parse(settings.lmcache_coordinator)
+        pool = Pool(address, None, connect_s=settings.connect_timeout_s, idle_s=_COORDINATOR_IDLE_S)
+        sources.append(Directory(pool, world_size=size))
+    if settings.lmcache_redis_url is not None:
+        sources.append(RedisTier(settings.lmcache_redis_url, world_size=size))
+    if not sources:
+        return None
+    chunker = Chunker(settings.lmcache_chunk_tokens)
+    return TierService(sources, chunker, deadline_s=settings.lmcache_deadline_s)
+
+
+def _finder(settings: Settings, fleet: Fleet, feeds: EventFeeds) -> SourceFinder:
+    ask = partial(discover, api_key=settings.worker_api_key, timeout_s=settings.health_timeout_s)
+    configured = None
+    if settings.kv_events_endpoint is not None:
+        configured = ConfiguredSources(
+            settings.kv_events_endpoint,
+            settings.kv_events_replay_endpoint,
+            settings.kv_events_topic,
+            settings.kv_events_ranks,
+        )
+    return SourceFinder(fleet, feeds, ask, configured=configured)
+
+
+def _load(settings: Settings, cache: SegmentCache, model: str, directory: Path) -> LocalTokenizer:
+    template = settings.chat_templates.get(model)
+    return LocalTokenizer.load(
+        directory,
+        cache,
+        template=None if template is None else template.read_text(encoding="utf-8"),
+        defaults=settings.chat_template_kwargs.get(model),
+    )
+
+
+async def _ask(fleet: Fleet, api_key: str | None, body: bytes) -> tuple[int, bytes]:
+    """Have the least busy worker of the body's model tokenize."""
+    worker = min(fleet.candidates(_MODEL.decode(body).model), key=lambda each: each.load.inflight)
+    answer = await fetch(worker.pool, "/tokenize", api_key=api_key, timeout_s=_ASK_S, body=body)
+    return answer.status, answer.body

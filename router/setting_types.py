@@ -1,0 +1,67 @@
+"""The types of settings that are more than Python's own, each with what it refuses."""
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator
+
+from router.routing.registry import POLICIES
+from router.upstream.pool import Address
+
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+
+
+def _worker_url(url: str) -> str:
+    Address.parse(url)
+    if urlsplit(url if "://" in url else f"http://{url}").port == 0:
+        raise ValueError(f"{url!r}: no worker listens on port 0")
+    return url
+
+
+def _coordinator(url: str) -> str:
+    Address.parse(url)
+    return url
+
+
+def _api_key(key: str) -> str:
+    """A key read from a file often ends with a newline."""
+    key = key.strip()
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise ValueError("the key must be printable ASCII without spaces")
+    return key
+
+
+def _readable(file: Path) -> Path:
+    if not (os.access(file, os.R_OK) and file.is_file()):
+        raise ValueError(f"'{file}' is not a file that can be read")
+    return file
+
+
+def _directory(path: Path) -> Path:
+    if not path.is_dir():
+        raise ValueError(f"'{path}' is not a directory")
+    return path
+
+
+def _policy(name: str) -> str:
+    if name not in POLICIES:
+        raise ValueError(f"no such policy; there are {', '.join(POLICIES)}")
+    return name
+
+
+def _header(name: str) -> str | None:
+    if name and not _HEADER.fullmatch(name):
+        raise ValueError(f"{name!r} is not the name of a header")
+    return name.lower() or None
+
+
+WorkerUrl = Annotated[str, AfterValidator(_worker_url)]
+ApiKey = Annotated[str, AfterValidator(_api_key)]
+ReadableFile = Annotated[Path, AfterValidator(_readable)]
+ReadableDirectory = Annotated[Path, AfterValidator(_directory)]
+CoordinatorUrl = Annotated[str, AfterValidator(_coordinator)]
+PolicyName = Annotated[str, AfterValidator(_policy)]
+HeaderName = Annotated[str, AfterValidator(_header)]

@@ -1,0 +1,1 @@
+"""What tiers below the workers' own memory hold: LMCache's servers, disks and shared stores."""
