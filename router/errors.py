@@ -113,6 +113,19 @@ def connect_failed(worker: str, detail: str) -> RouterError:
     )
 
 
+OUT_OF_SOCKETS = "router_out_of_sockets"
+
+
+def out_of_sockets(worker: str, detail: str) -> RouterError:
+    """The router has no socket left for a connection: no fault of the worker's."""
+    return RouterError(
+        503,
+        OUT_OF_SOCKETS,
+        f"The router cannot open a connection to worker {worker}: {detail}. Raise its limit of open files.",
+        retry_after_s=1,
+    )
+
+
 def stale_connection(worker: str) -> RouterError:
     """A kept-alive connection was closed by the worker as the request went out."""
     return RouterError(

@@ -5,9 +5,9 @@ the prompt's text will do.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Protocol
 
 from router.fleet.fleet import Fleet
 from router.fleet.worker import Worker
@@ -20,8 +20,9 @@ from router.prompt.stored import Loadable, Stored
 from router.prompt.token_blocks import token_keys
 from router.routing.policy import Decision
 from router.tokens.audit import Counted, TokenAudit
+from router.tokens.body import ENDPOINTS
 from router.tokens.extras import Adapter
-from router.tokens.prompt import TokenIds
+from router.tokens.prompt import Reason, TokenIds
 from router.tokens.service import TokenPrompt, TokenService
 
 logger = logging.getLogger(__name__)
@@ -85,9 +86,12 @@ class ExactPrompts:
 
     def wanted(self, request: Request, candidates: Sequence[Worker]) -> bool:
         """Whether the request's tokens are worth knowing."""
-        if not request.endpoint.generates or not request.prompt or len(candidates) < 1:
+        if not request.endpoint.generates or not request.prompt:
             return False
         if self._deep is None and not any(w.id in self._knowledge.exact for w in candidates):
+            return False
+        if request.endpoint.name not in ENDPOINTS:
+            self.tokens.inexact[Reason.ENDPOINT] += 1
             return False
         until = self._distrusted.get(request.model or "")
         return until is None or until < perf_counter()
@@ -112,8 +116,10 @@ class ExactPrompts:
     async def _identity(
         self, request: Request, text: Identity, candidates: Sequence[Worker]
     ) -> Identity:
-        card = candidates[0].report.models.get(request.model or "")
-        found = await self.tokens.tokens(request, Adapter.of(card))
+        models = candidates[0].report.models
+        card = models.get(request.model or "")
+        adapter = Adapter.of(card)
+        found = await self.tokens.tokens(request, adapter)
         if found is None:
             return text
         block = self._block(candidates)
@@ -121,7 +127,8 @@ class ExactPrompts:
             identity = found.identity(block, text)
         else:
             identity = await self.tokens.run(lambda: found.identity(block, text))
-        stored = await self._stored(found, candidates, card)
+        base = models.get(adapter.base) if adapter else card
+        stored = await self._stored(found, candidates, str((base or {}).get("root") or ""))
         return identity.with_stored(stored) if stored else identity
 
     def _block(self, candidates: Sequence[Worker]) -> int:
@@ -133,16 +140,17 @@ class ExactPrompts:
         return sizes[0] if sizes else candidates[0].report.block_tokens or 16
 
     async def _stored(
-        self, found: TokenPrompt, candidates: Sequence[Worker], card: Mapping[str, Any] | None
+        self, found: TokenPrompt, candidates: Sequence[Worker], root: str
     ) -> dict[WorkerId, Loadable]:
-        """The most that each candidate can load. LMCache 0.5.6 does not tell adapters apart, and its events no salts."""
+        """The most that each candidate can load, for a model that is loaded from `root`. LMCache 0.5.6 does not keep
+        adapters apart, and its events tell no salts.
+        """
         best: dict[WorkerId, Loadable] = {}
         if found.extras.salt is None:
             for events in self._events:
                 for worker, loadable in events.holders(found.ids):
                     _better(best, worker, loadable)
         if self._deep is not None:
-            root = str((card or {}).get("root") or "")
             for stored in await self._deep.stored(found.ids, root, found.extras.salt):
                 for each in candidates:
                     if stored.hosts is None or each.pool.hosts & stored.hosts:

@@ -95,6 +95,7 @@ class _Monitor:
         """Watch no longer."""
         self._loop.remove_reader(self._events.fileno())
         self._watched.disable_monitor()
+        self._events.close(0)
 
     def _read(self) -> None:
         connected = False

@@ -217,6 +217,8 @@ class Subscriber:
         batch = decode(payload)
         if batch is None:
             self._unreadable(number)
+        elif batch.timestamp < self._born_at:
+            self.counters.duplicates += 1
         elif not self._trusted:
             self._trusted = self._order.is_last(number, batch.timestamp)
             if not self._trusted:

@@ -5,7 +5,7 @@ import logging
 import time
 
 from router.engines.base import Engine
-from router.errors import RouterError
+from router.errors import OUT_OF_SOCKETS, RouterError
 from router.fleet.fleet import Fleet
 from router.fleet.worker import Worker
 
@@ -75,6 +75,9 @@ class HealthChecker:
                 self._fleet.set_report(worker, await self._engine.describe(worker.pool))
                 self._described[worker] = time.monotonic()
         except RouterError as error:
+            if error.code == OUT_OF_SOCKETS:  # that says nothing of the worker
+                logger.warning("worker %s cannot be probed: %s", worker.id, error)
+                return
             self._failed(worker, error.message, certain=error.code == "worker_unreachable")
         except TimeoutError:
             self._failed(worker, "no answer to a probe in time")

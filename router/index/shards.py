@@ -39,7 +39,11 @@ class Shards(Generic[K, V]):
     def pop_some(self, count: int) -> list[tuple[K, V]]:
         """Take out `count` entries, fewer only when there are no more."""
         found: list[tuple[K, V]] = []
-        for part in self._parts:
+        for part in filter(None, self._parts):
             while part and len(found) < count:
                 found.append(part.popitem())
+            if not part:
+                part.clear()  # its memory is given back now, not that of all parts in the end
+            if len(found) == count:
+                break
         return found

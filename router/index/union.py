@@ -40,10 +40,12 @@ class UnionIndex:
         if not self._expect:
             return
         expected = self._expected.setdefault(worker, {})
-        told = set(self._holders.put(worker, identity.keys))
+        held = self._holders.put(worker, identity.keys)
         for key in identity.keys:
-            state = expected.get(key)
-            expected[key] = (key in told) + _SENT if state is None else state + _SENT
+            expected[key] = expected.get(key, 0) + _SENT
+        for key in held:
+            if expected[key] == _SENT:  # by no other prompt, so it was told
+                expected[key] += _TOLD
 
     def begun(self, worker: WorkerId, identity: Identity) -> list[BlockKey]:
         """`worker` has read the whole of a prompt that it was sent: blocks that it told of are not expected any more,

@@ -26,6 +26,9 @@ _FORGET = 0.97
 _PRIOR_SECONDS = 0.05
 _CLIP = 4.0
 _HALF_LIFE_S = 30.0
+_NOTHING_LEFT = 1.001
+"""What is this close to the prior says nothing, and the worker may be gone for long."""
+
 _EVEN = (0.75, 1.33)
 _MEAN_ANSWER = 250.0
 _ANSWER_SHARE = 0.01
@@ -136,9 +139,11 @@ class Rates:
         """Time has passed: all is forgotten by half in `_HALF_LIFE_S`, in favour of the median."""
         keep = 0.5 ** (elapsed_s / _HALF_LIFE_S)
         prior = _PRIOR_SECONDS * (1.0 - keep)
-        for worker in self._predicted:
+        for worker in list(self._predicted):
             self._predicted[worker] = keep * self._predicted[worker] + prior
             self._observed[worker] = keep * self._observed[worker] + prior * self.middle
+            if self._predicted[worker] < _NOTHING_LEFT * _PRIOR_SECONDS:
+                del self._predicted[worker], self._observed[worker]
         self._update()
 
     def forget(self, worker: WorkerId) -> None:
@@ -149,7 +154,7 @@ class Rates:
 
     def _update(self) -> None:
         raw = {w: self._observed[w] / self._predicted[w] for w in self._predicted}
-        self.middle = median(raw.values()) if raw else 1.0
+        self.middle = median(raw.values()) if raw else self.middle
         self.scales = {w: self._evened(scale) for w, scale in raw.items()}
 
     def _evened(self, scale: float) -> float:

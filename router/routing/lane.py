@@ -20,6 +20,10 @@ _SAVED_S = 1.0
 """How much of that can be saved up, in seconds of work."""
 
 
+_REMEMBERED = 100
+"""Tenants that do not wait and were given no more than who does are as good as new; so many are kept in mind."""
+
+
 class Ticket:
     """One waiting request. `own_s`: its prefill where it needs least, seconds."""
 
@@ -147,6 +151,12 @@ class Lane:
         if tenant not in waiting:
             least = min((self._given[each] for each in waiting), default=0.0)
             self._given[tenant] = max(self._given.get(tenant, 0.0), least)
+            if len(self._given) > 2 * len(waiting) + _REMEMBERED:
+                self._given = {
+                    each: given
+                    for each, given in self._given.items()
+                    if given > least or each in waiting or each == tenant
+                }
 
     def remove(self, ticket: Ticket) -> None:
         """It does not wait any more."""

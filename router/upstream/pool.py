@@ -1,6 +1,7 @@
 """Keep-alive connections to one worker, last used first."""
 
 import asyncio
+import errno
 import ssl
 import time
 from dataclasses import dataclass
@@ -45,6 +46,10 @@ class Address:
         tls = parts.scheme == "https"
         port = parts.port or (443 if tls else 80)
         return cls(parts.hostname, port, tls, parts.path.rstrip("/").encode("ascii"))
+
+
+_OUR_FAULT = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
+"""What keeps a connection from being opened on this side."""
 
 
 class Pool:
@@ -99,6 +104,8 @@ class Pool:
             ) from None
         except (OSError, UnicodeError) as error:
             detail = getattr(error, "strerror", None) or str(error)
+            if getattr(error, "errno", None) in _OUR_FAULT:
+                raise errors.out_of_sockets(self.name, detail) from error
             raise errors.connect_failed(self.name, detail) from error
         if peer := transport.get_extra_info("peername"):
             self.hosts = frozenset({address.host, peer[0]})

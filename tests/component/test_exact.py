@@ -70,7 +70,7 @@ class Simulated:
         async def end() -> None:
             self.free.set()
             server.stop.set()
-            await task
+            await asyncio.wait_for(task, 15.0)
 
         stack.push_async_callback(end)
 

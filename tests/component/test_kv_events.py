@@ -317,6 +317,52 @@ async def test_workers_that_dial_in_are_told_apart_by_their_topics(rig: Rig) -> 
         assert rig.depth(200) == rig.depth(200, worker=B) == 0
 
 
+async def test_what_a_worker_that_left_reported_is_taken_back(rig: Rig) -> None:
+    async with KvPublisher() as publisher:
+        rig.follow(publisher)
+        publisher.publish(stored(0))
+        await rig.holds(0)
+        rig.feeds.forget(A)
+        assert rig.feeds.counters() == {}
+        await eventually(lambda: not rig.index._holders)
+        assert not rig.feeds._leaving
+        publisher.publish(stored(100))
+        rig.follow(publisher)
+        await rig.holds(100)
+        await rig.holds(0)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3])
+async def test_a_worker_may_come_back_while_that_is_under_way(steps: int) -> None:
+    rig = Rig()
+    async with KvPublisher() as publisher:
+        rig.follow(publisher)
+        publisher.publish(stored(0), *(stored(first) for first in range(1_000, 3_000, 10)))
+        rig.resume()
+        await rig.holds(0)
+        rig.feeds.forget(A)
+        for _ in range(steps):
+            rig.feeds._leaving[A, 0].step()
+        rig.follow(publisher)
+        assert not rig.feeds._leaving
+        publisher.publish(removed(0), removed(4), stored(100))
+        await rig.holds(100)
+        await eventually(lambda: rig.depth(0) == 0)
+        await rig.holds(1_000)
+        assert len(rig.index._holders) == rig.feeds.blocks(A, "GPU") == 402
+    await rig.stop()
+
+
+async def test_an_end_while_that_is_under_way_is_an_end(rig: Rig) -> None:
+    async with KvPublisher() as publisher:
+        rig.follow(publisher)
+        publisher.publish(stored(0))
+        await rig.holds(0)
+        rig.feeds.forget(A)
+        rig.feeds.close()
+        assert not rig.feeds._ingest.slice()
+
+
 async def test_two_workers_of_one_topic_are_refused(
     rig: Rig, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -10,12 +10,13 @@ from contextlib import contextmanager
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from msgspec.msgpack import encode
 
 from router.events import ledger as ledgers
 from router.events.counters import Counters
 from router.events.ledger import Ledger
 from router.events.subscriber import Subscriber
-from router.events.wire import AllBlocksCleared, BlockRemoved, BlockStored
+from router.events.wire import AllBlocksCleared, BlockRemoved, BlockStored, Event
 from router.ids import BlockKey, WorkerId
 from router.index.union import UnionIndex
 from router.prompt.identity import TokenIdentity
@@ -27,6 +28,15 @@ WORKERS = [WorkerId("a:8000"), WorkerId("b:8000")]
 ANY = st.sampled_from(WORKERS)
 PROMPTS = st.text("ab", min_size=1, max_size=4)
 """A letter is a block."""
+
+UPSETS = st.sampled_from(
+    [
+        *("clear", "leave", "lie"),
+        *("restart", "restart that is noticed", "restart like a gap", "restart like the next"),
+    ]
+)
+
+STEPS = st.lists(PROMPTS | PROMPTS | st.integers(0, 9), min_size=1, max_size=5)
 
 
 def tokens(letters: str) -> list[int]:
@@ -85,6 +95,16 @@ class NaiveEngine(PaperEngine):
         return set(+self.copies)
 
 
+class Liar(PaperPublisher):
+    def say(self, true: list[Event], told: list[Event]) -> tuple[int, bytes]:
+        """The next batch, which is remembered in another wording."""
+        self.now += 1
+        batches = [(self._next, encode([self.now, events, 0])) for events in (true, told)]
+        self._kept.append(batches[0])
+        self._next += 1
+        return batches[1]
+
+
 class Line:
     """A worker, all that listens to it, and the prompts on their way there. `whole`: nothing that was missed cannot
     be had again.
@@ -94,7 +114,7 @@ class Line:
         self.worker, self.engine, self.counters = worker, NaiveEngine(), Counters()
         self.ledger = Ledger(worker, {"GPU": index}, self.counters)
         self.subscriber = Subscriber(self.ledger, self.counters, lambda _: None)
-        self.publisher = PaperPublisher(self._deliver, ring)
+        self.publisher = Liar(self._deliver, ring)
         self.replays, self.keeps_all = replay, replay and ring is None
         self.sent: list[str] = []
         self.whole, self.here, self.quiet, self.lives = True, True, True, 0
@@ -112,10 +132,35 @@ class Line:
         self.publisher.losing = lose
         self.publisher.publish(self.engine)
 
-    def ping(self) -> None:
+    def ping(self, *, lose: bool = False) -> None:
         """News of nothing: it shows what was missed."""
         self.engine.events.append(BlockRemoved([], None, 0))
-        self.publish(lose=False)
+        self.publish(lose)
+
+    def restart(self, how: str) -> None:
+        """A new life, whose first batches may be lost: as many as make the next one look like one of the old life."""
+        if "like" in how:
+            self.drain()
+        numbers = self.publisher._next
+        self.engine.copies.clear()
+        self.engine.events.clear()
+        self.lives, self.quiet, life = self.lives + 1, False, self.publisher.restart()
+        self.whole = self.keeps_all or how == "restart"
+        lost = {"restart like a gap": numbers + 1, "restart like the next": numbers}
+        for _ in range(lost.get(how, 0)):
+            self.ping(lose=True)
+        self.ping()
+        if how in ("restart that is noticed", "restart like the next") and self.here:
+            self.subscriber.check(life)
+
+    def lie(self) -> None:
+        """What is told is not what was said, and that is found out."""
+        self.drain()
+        untrue = BlockStored([key("c")], None, tokens("c"), SIZE, group_idx=0)
+        self.subscriber.offer(*self.publisher.say([], [untrue]))
+        self.drain()
+        self.subscriber.resync()
+        self.whole, self.quiet = self.keeps_all, False
 
     def drain(self) -> None:
         while self.subscriber.step():
@@ -148,26 +193,26 @@ class ExactIndex(RuleBasedStateMachine):
 
     ring: int | None = None
 
-    @initialize(replay=st.just(value=True), prompts=st.lists(PROMPTS, max_size=4))
-    def begin(self, replay: bool, prompts: list[str]) -> None:
+    @initialize(replay=st.just(value=True), steps=STEPS)
+    def begin(self, replay: bool, steps: list[str | int]) -> None:
         self.index = UnionIndex()
         self.lines = {w: Line(w, self.index, self.ring, replay) for w in WORKERS}
         for worker in WORKERS:
-            self.compute(worker, prompts, lose=False)
+            self.run(worker, steps, "told")
 
     # -- what engines do -----------------------------------------------------------------------
 
-    @rule(worker=ANY, prompts=st.lists(PROMPTS, min_size=1, max_size=4), lose=st.booleans())
-    def compute(self, worker: WorkerId, prompts: list[str], lose: bool) -> None:
+    @rule(worker=ANY, steps=STEPS, how=st.sampled_from(["told", "lost", "told later"]))
+    def run(self, worker: WorkerId, steps: list[str | int], how: str) -> None:
+        """Prompts are computed; numbers stand for evictions."""
         line = self.lines[worker]
-        for letters in prompts:
-            line.engine.compute(letters)
-        line.publish(lose)
-
-    @rule(worker=ANY, prompts=st.lists(PROMPTS, min_size=1, max_size=3))
-    def compute_and_tell_later(self, worker: WorkerId, prompts: list[str]) -> None:
-        for letters in prompts:
-            self.lines[worker].engine.compute(letters)
+        for step in steps:
+            if isinstance(step, str):
+                line.engine.compute(step)
+            elif held := sorted(line.engine.held):
+                line.engine.evict(held[step % len(held)])
+        if how != "told later":
+            line.publish(lose=how == "lost")
 
     @rule(worker=ANY, data=st.data())
     def report(self, worker: WorkerId, data: st.DataObject) -> None:
@@ -175,42 +220,27 @@ class ExactIndex(RuleBasedStateMachine):
         if engine.held:
             engine.announce(data.draw(st.sampled_from(sorted(engine.held))), 0, "session")
 
-    @rule(worker=ANY, data=st.data(), lose=st.booleans())
-    def evict(self, worker: WorkerId, data: st.DataObject, lose: bool) -> None:
+    @rule(worker=ANY, what=st.lists(st.tuples(UPSETS, st.integers(0, 3)), min_size=1, max_size=3))
+    def upset(self, worker: WorkerId, what: list[tuple[str, int]]) -> None:
+        """One thing after the other, with few steps of work between."""
         line = self.lines[worker]
-        for _ in range(data.draw(st.integers(1, 3))):
-            if line.engine.held:
-                line.engine.evict(data.draw(st.sampled_from(sorted(line.engine.held))))
-        line.publish(lose)
-
-    @rule(worker=ANY, how=st.sampled_from(["clear", "restart", "announced", "resync", "leave"]))
-    def upset(self, worker: WorkerId, how: str) -> None:
-        line = self.lines[worker]
-        if how == "clear":
-            line.engine.clear()  # told with the next batch
-        elif how in ("restart", "announced"):
-            self._restart(line, announced=how == "announced")
-        elif how == "leave":
-            self._leave(line)
-        elif line.here:
-            line.subscriber.resync()
-            line.whole, line.quiet = line.keeps_all, False
-
-    def _restart(self, line: Line, *, announced: bool) -> None:
-        line.engine.copies.clear()
-        line.engine.events.clear()
-        line.lives, line.whole = line.lives + 1, True
-        life = line.publisher.restart()
-        if announced and line.here:
-            line.subscriber.check(life)
-        else:
-            line.ping()
+        for how, steps in what:
+            if how == "clear":
+                line.engine.clear()  # told with the next batch
+            elif how == "leave":
+                self._leave(line)
+            elif how == "lie" and line.here:
+                line.lie()
+            elif how.startswith("restart"):
+                line.restart(how)
+            self.work(worker, steps)
 
     def _leave(self, line: Line) -> None:
         if line.here:
-            line.here = line.quiet = False
             line.subscriber.leave()
             self.index.remove(line.worker)
+            assert all(line.worker not in self.index.lookup(identity(each)) for each in line.known)
+            line.here = line.quiet = False
             while line.sent:
                 self.settle(line.worker, 0)
 
@@ -290,6 +320,7 @@ class ExactIndex(RuleBasedStateMachine):
     def teardown(self) -> None:
         """When all have left nothing is kept."""
         if hasattr(self, "index"):
+            self.ask(["aaaa", "abab", "bbbb"])
             for line in self.lines.values():
                 self._leave(line)
                 line.drain()
@@ -316,12 +347,12 @@ class ForgottenPast(ExactIndex):
 
     ring = 3
 
-    @initialize(replay=st.booleans(), prompts=st.lists(PROMPTS, max_size=4))
-    def begin(self, replay: bool, prompts: list[str]) -> None:
-        super().begin(replay, prompts)
+    @initialize(replay=st.booleans(), steps=STEPS)
+    def begin(self, replay: bool, steps: list[str | int]) -> None:
+        super().begin(replay, steps)
 
 
-MANY = settings(max_examples=100, stateful_step_count=50, deadline=None)
+MANY = settings(max_examples=150, stateful_step_count=50, deadline=None)
 TestExactIndex = ExactIndex.TestCase
 TestExactIndex.settings = MANY
 TestForgottenPast = ForgottenPast.TestCase

@@ -250,3 +250,28 @@ def lost_after(router: Router, worker: str, asked: list[Asked]) -> int:
     for request in asked:
         client.ask(*request)
     return sum(predicted > found + BLOCK for *_, predicted, found in client.compare())
+
+
+def test_a_wrong_chat_template_is_named(
+    fleet: tuple[Router, list[Any], Callable[[], Any]], tmp_path: Path
+) -> None:
+    """In words: in the log, beside the workers, in a metric; and its prompts go by their text."""
+    _, (one, _), _ = fleet
+    template = tmp_path / "other.jinja"
+    template.write_text("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PREFIX_ROUTER_CHAT_TEMPLATES", f"{MODEL}={template}")
+        with router_process([one.url], tmp_path) as router:
+            settle(router, one.id)
+            client = Client(router, one.id)
+            for number in range(4):
+                message = {"role": "user", "content": f"question {number}"}
+                client.ask("chat", "/v1/chat/completions", {"messages": [message]})
+            (worker,) = router.workers()["workers"]
+            metrics = ask(router.url, "/metrics", method="GET").body.decode()
+            log = router.err.read_text()
+    (mismatch,) = worker["mismatches"]
+    assert mismatch.startswith(f"the chat template used for model {MODEL} gives ")
+    assert mismatch in log
+    assert f'router_token_mismatch{{model="{MODEL}"}} 1.0' in metrics
+    assert 'router_prompts_identified_total{by="tokens"}' in metrics

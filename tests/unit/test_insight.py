@@ -99,16 +99,16 @@ class Bench:
         assert found is not None, self.insight.prompts()
         return str(tokenizer_of().decode(list(found.ids), skip_special_tokens=False))
 
-    def end(self) -> None:
+    async def end(self) -> None:
         self.insight.feeds.close()
-        self.insight.close()
+        await self.insight.close()
 
 
 @pytest.fixture
 async def bench() -> AsyncIterator[Bench]:
     bench = Bench()
     yield bench
-    bench.end()
+    await bench.end()
 
 
 class TestEvents:
@@ -181,7 +181,7 @@ class TestEvents:
         for task in tasks.values():
             task.close()
         assert list(tasks) == names
-        bench.end()
+        await bench.end()
 
     async def test_workers_that_do_not_say_where_are_listened_to_where_it_is_set(self) -> None:
         bench = Bench(kv_events_endpoint="tcp://*:5600")
@@ -190,7 +190,7 @@ class TestEvents:
         sources = {place[0]: feed.source for place, feed in bench.insight.feeds._feeds.items()}
         assert sources[A].endpoint == "tcp://a:5557", "its own word counts more"
         assert sources[B].endpoint == "tcp://b:5600"
-        bench.end()
+        await bench.end()
 
 
 class TestTokenizers:
@@ -207,7 +207,7 @@ class TestTokenizers:
         await bench.until_loaded("m")
         assert await bench.prompt_of(chat("hi")) == "kind: hi"
         assert bench.insight.prompts() == {"tokens": 1}
-        bench.end()
+        await bench.end()
 
     async def test_one_that_is_where_a_worker_loaded_its_model_from(self, tmp_path: Path) -> None:
         directory = write_model(tmp_path / "models--org--m/snapshots/1")
@@ -226,7 +226,7 @@ class TestTokenizers:
         assert (await bench.prompt_of(chat("hi"))).startswith("<|im_start|>user\nhi")
         assert bench.insight.library.get("tuned") is None, "adapters have none of their own"
         assert bench.insight.library._loading.empty()
-        bench.end()
+        await bench.end()
 
     async def test_without_one_the_least_busy_worker_is_asked(self) -> None:
         bench = Bench(worker_api_key="key")
@@ -241,7 +241,7 @@ class TestTokenizers:
         assert json.loads(body)["messages"] == chat("hi")["messages"]
         again = await bench.insight.exact.tokens.tokens(request(chat("hi", seed=1)))
         assert again == found, "and not asked twice"
-        bench.end()
+        await bench.end()
 
     @pytest.mark.parametrize("model", ["m", "unknown"])
     async def test_workers_that_cannot_say_cost_no_request(self, model: str, bench: Bench) -> None:
@@ -261,5 +261,5 @@ class TestTokenizers:
         assert bench.insight.complaints(["n"]) == []
 
     async def test_when_closed_no_more_is_tokenized(self, bench: Bench) -> None:
-        bench.insight.close()
+        await bench.insight.close()
         assert await bench.insight.exact.tokens.tokens(ASKED) is None

@@ -262,6 +262,18 @@ def test_what_was_said_in_another_life_comes_too_late(line: Line) -> None:
     assert line.exact()
 
 
+def test_nor_does_a_replay_of_another_life_count(line: Line) -> None:
+    for first in (0, 100, 200):
+        line.serve(first, lose=True)
+    line.subscriber.attach(line.publisher.replay)
+    for _ in range(2):
+        line.subscriber.step()  # in the middle of the replay
+    line.subscriber.check(restart(line))
+    line.serve(300)
+    assert line.exact()
+    assert (line.book.counters.restarts, line.book.counters.batches) == (1, 2)
+
+
 def test_a_restarted_worker_without_news_holds_nothing(line: Line) -> None:
     line.attach()
     line.serve(0)

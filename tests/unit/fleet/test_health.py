@@ -121,6 +121,16 @@ async def test_a_worker_that_cannot_be_reached_is_down_at_once() -> None:
     assert not (await ward.probe()).up
 
 
+async def test_a_router_without_sockets_takes_nobody_down() -> None:
+    ward = Ward()
+    await ward.probe()
+    ward.engine.health["a:8000"] = errors.out_of_sockets("a:8000", "Too many open files")
+    for _ in range(5):
+        await ward.probe()
+    assert ward.worker.up
+    assert ward.worker.last_error is None
+
+
 async def test_a_worker_back_up_is_asked_for_its_models_at_once() -> None:
     ward = Ward()
     await ward.probe()

@@ -206,6 +206,24 @@ class TestRates:
         assert rates.scale(A) == rates.scale(B)
         assert rates.scale(C) == pytest.approx(3.0, rel=0.05)
 
+    def test_a_fleet_that_idles_stays_as_fast_as_it_was(self) -> None:
+        rates = Rates()
+        taught(rates, A, 4.0)
+        for _ in range(100):
+            rates.relax(60.0)
+        assert rates.scale(A) == rates.scale(B) == pytest.approx(4.0, rel=0.05)
+
+    def test_nothing_is_kept_for_ever_of_who_answers_after_it_left(self) -> None:
+        rates = Rates()
+        for number in range(100):
+            worker = WorkerId(f"pod-{number}")
+            rates.learn(worker, 0.1, 0.1)
+            rates.forget(worker)
+            rates.learn(worker, 0.1, 0.1)
+        for _ in range(100):
+            rates.relax(60.0)
+        assert not rates.scales
+
     def test_a_worker_that_left_counts_no_more(self) -> None:
         rates = Rates()
         taught(rates, A, 1.0)

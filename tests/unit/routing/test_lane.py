@@ -147,6 +147,17 @@ class TestTenants:
         rope.add(5.0, "big", name="big")
         assert rope.served(3) == ["small"] * 3
 
+    def test_tenants_that_come_once_are_not_remembered_for_ever(self, rope: Rope) -> None:
+        """While others wait all the time, so that the lane is never empty."""
+        rope.add(1.0, "always")
+        for number in range(2000):
+            rope.add(1.0, f"tenant-{number}")
+            rope.add(1.0, "always")
+            rope.serve()
+            rope.serve()
+        assert len(rope.lane) == 1
+        assert len(rope.lane._given) < 500
+
     def test_when_nobody_waits_all_are_equal_again(self, rope: Rope) -> None:
         rope.add(9.0, "one")
         rope.add(1.0, "two")

@@ -26,6 +26,7 @@ def test_where_nothing_is_known_there_are_no_series(caches: CacheSamples) -> Non
         "router_kv_events",
         "router_kv_event_lag_seconds",
         "router_prompts_identified",
+        "router_tier_questions",
         "router_token_mismatch",
         "router_tier_load_seconds_per_token",
     ]

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import errno
+import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -230,6 +232,20 @@ class TestConnect:
             await make_pool(address=Address("127.0.0.1", port, False, b"")).connect()
         assert caught.value.code == "worker_unreachable"
         assert caught.value.retryable
+
+    @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL])
+    async def test_no_socket_left_here_is_no_fault_of_the_worker(
+        self, number: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def fail(*args: object, **rest: object) -> None:
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", fail)
+        with pytest.raises(errors.RouterError, match="limit of open files") as caught:
+            await make_pool().connect()
+        assert caught.value.status == 503
+        assert caught.value.source is errors.Source.ROUTER
+        assert not caught.value.retryable, "the next worker's connection needs a socket too"
 
     @pytest.mark.parametrize("error", [OSError("no route"), UnicodeError("label too long")])
     async def test_a_name_that_cannot_be_resolved_is_unreachable(
