@@ -5,7 +5,8 @@ the prompt's text will do.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from functools import partial
 from time import perf_counter
 from typing import Protocol
 
@@ -45,19 +46,18 @@ class Deep(Protocol):
 
 
 class TierEvents:
-    """What workers' own events tell of a lower tier. `sizes`: tokens per block there."""
+    """What workers' own events tell of a lower tier. `sizes`: tokens per block there, as far as any was told of."""
 
     def __init__(self, tier: Tier, index: UnionIndex, sizes: Callable[[], Set[int]]) -> None:
+        self.sizes = sizes
         self._tier = tier
         self._index = index
-        self._sizes = sizes
 
-    def holders(self, ids: TokenIds) -> Iterator[tuple[WorkerId, Loadable]]:
-        """Who can load how much of the prompt."""
-        for size in self._sizes():
-            identity = TokenIdentity.of(token_keys(ids, size), len(ids), size)
-            for worker, blocks in self._index.lookup(identity).items():
-                yield worker, Loadable(self._tier, blocks * size)
+    def holders(self, prompts: Iterable[TokenIdentity]) -> Iterator[tuple[WorkerId, Loadable]]:
+        """Who can load how much of a prompt, that is given in each of the block sizes."""
+        for prompt in prompts:
+            for worker, blocks in self._index.lookup(prompt).items():
+                yield worker, Loadable(self._tier, blocks * prompt.block)
 
     def remove(self, worker: WorkerId) -> None:
         """The worker left."""
@@ -122,13 +122,12 @@ class ExactPrompts:
         found = await self.tokens.tokens(request, adapter)
         if found is None:
             return text
-        block = self._block(candidates)
-        if len(found.ids) < _INLINE_TOKENS:
-            identity = found.identity(block, text)
-        else:
-            identity = await self.tokens.run(lambda: found.identity(block, text))
+        step = partial(_named, found, self._block(candidates), text, self._sizes())
+        inline = len(found.ids) < _INLINE_TOKENS
+        identity, chunked = step() if inline else await self.tokens.run(step)
         base = models.get(adapter.base) if adapter else card
-        stored = await self._stored(found, candidates, str((base or {}).get("root") or ""))
+        root = str((base or {}).get("root") or "")
+        stored = await self._stored(found, chunked, candidates, root)
         return identity.with_stored(stored) if stored else identity
 
     def _block(self, candidates: Sequence[Worker]) -> int:
@@ -139,8 +138,16 @@ class ExactPrompts:
         ]
         return sizes[0] if sizes else candidates[0].report.block_tokens or 16
 
+    def _sizes(self) -> Set[int]:
+        """The block sizes of lower tiers."""
+        return {size for events in self._events for size in events.sizes()}
+
     async def _stored(
-        self, found: TokenPrompt, candidates: Sequence[Worker], root: str
+        self,
+        found: TokenPrompt,
+        chunked: Sequence[TokenIdentity],
+        candidates: Sequence[Worker],
+        root: str,
     ) -> dict[WorkerId, Loadable]:
         """The most that each candidate can load, for a model that is loaded from `root`. LMCache 0.5.6 does not keep
         adapters apart, and its events tell no salts.
@@ -148,7 +155,7 @@ class ExactPrompts:
         best: dict[WorkerId, Loadable] = {}
         if found.extras.salt is None:
             for events in self._events:
-                for worker, loadable in events.holders(found.ids):
+                for worker, loadable in events.holders(chunked):
                     _better(best, worker, loadable)
         if self._deep is not None:
             for stored in await self._deep.stored(found.ids, root, found.extras.salt):
@@ -188,6 +195,15 @@ class ExactPrompts:
         if verdict is not None:
             logger.warning("%s. Its prompts go by their text for %.0f s", verdict, _DISTRUST_S)
             self._distrusted[model] = perf_counter() + _DISTRUST_S
+
+
+def _named(
+    found: TokenPrompt, block: int, text: Identity, sizes: Set[int]
+) -> tuple[TokenIdentity, list[TokenIdentity]]:
+    """The prompt in the workers' block size, and in those of lower tiers, which know no extras."""
+    ids = found.ids
+    chunked = [TokenIdentity.of(token_keys(ids, size), len(ids), size) for size in sizes]
+    return found.identity(block, text), chunked
 
 
 def _better(best: dict[WorkerId, Loadable], worker: WorkerId, loadable: Loadable) -> None:

@@ -1,6 +1,6 @@
 """Builds what finds out what workers hold: their KV events, prompts' tokens, lower tiers; and what of it runs."""
 
-from collections.abc import Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Set
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -55,7 +55,7 @@ _MODEL = msgspec.json.Decoder(_Model)
 
 @dataclass(frozen=True, slots=True)
 class Insight:
-    """All that knows the workers' caches."""
+    """All that knows the workers' caches. `sizes`: tokens per block, by medium, as of the last `keep`."""
 
     knowledge: Knowledge
     exact: ExactPrompts
@@ -63,6 +63,7 @@ class Insight:
     feeds: EventFeeds
     finder: SourceFinder | None
     tiers: TierService | None
+    sizes: dict[str, Set[int]]
 
     def tasks(self) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
         """What is to run in the background, by name."""
@@ -76,6 +77,8 @@ class Insight:
         asked = set() if self.finder is None else self.finder.asked()
         telling = {h for h in self.feeds.heard() if h.partition("#")[0] in asked}
         self.knowledge.keep(telling, now)
+        for medium in _MEDIA:
+            self.sizes[medium] = self.feeds.block_sizes(medium)
 
     async def close(self) -> None:
         """No more work is begun."""
@@ -154,18 +157,23 @@ def insight(settings: Settings, fleet: Fleet, predicted: PredictedIndex) -> Insi
         partial(_ask, fleet, settings.worker_api_key), SegmentCache(_ASKED_BYTES)
     )
     tiers = _tiers(settings)
+    sizes: dict[str, Set[int]] = {}
     exact = ExactPrompts(
         fleet,
         knowledge,
         TokenService(library, asked, deadline_s=settings.token_deadline_s),
         events=[
-            TierEvents(tier, lower[medium], partial(feeds.block_sizes, medium))
+            TierEvents(tier, lower[medium], partial(_sizes, sizes, medium))
             for medium, tier in _MEDIA.items()
         ],
         deep=tiers,
     )
     finder = None if settings.kv_events == "off" else _finder(settings, fleet, feeds)
-    return Insight(knowledge, exact, library, feeds, finder, tiers)
+    return Insight(knowledge, exact, library, feeds, finder, tiers, sizes)
+
+
+def _sizes(by_medium: Mapping[str, Set[int]], medium: str) -> Set[int]:
+    return by_medium.get(medium, frozenset())
 
 
 def _tiers(settings: Settings) -> TierService | None:

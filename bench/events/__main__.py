@@ -5,24 +5,22 @@ python -m bench.events
 
 import argparse
 import asyncio
-import gc
-import resource
 import socket
 import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from time import perf_counter, process_time, thread_time
 
 import uvloop
 
 from bench.dataplane.report import table
 from bench.events.load import Pool, block_events
+from bench.events.timed import TimedIngest
+from bench.index.memory import apply
 from router.events.counters import Counters
 from router.events.feeds import EventFeeds
-from router.events.ingest import Ingest
 from router.events.ledger import Ledger
 from router.events.sources import EventSource
 from router.events.wire import decode
@@ -40,7 +38,6 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--batches", type=int, default=1_000, help="of a kind; the median is printed")
     out.add_argument("--pool", type=int, default=20_000, help="blocks that an engine holds")
     out.add_argument("--past", type=int, default=10_000, help="batches of a replay")
-    out.add_argument("--blocks", type=int, default=1_000_000, help="held, for their memory")
     return out
 
 
@@ -75,14 +72,6 @@ def batch_costs(
     return size, statistics.median(reading), statistics.median(applying)
 
 
-def apply(ledger: Ledger, payload: bytes) -> None:
-    """All of a batch."""
-    batch = decode(payload)
-    assert batch is not None
-    for _ in ledger.apply(batch.events):
-        pass
-
-
 def costs(blocks: int, batches: int) -> list[list[str]]:
     """A row for each kind of batch, from a pool of so many blocks."""
     rows = []
@@ -97,18 +86,6 @@ def costs(blocks: int, batches: int) -> list[list[str]]:
 
 
 # -- through sockets -----------------------------------------------------------------------------
-
-
-class TimedIngest(Ingest):
-    """Knows the most CPU that a slice took: wall time has the other processes' turns in it."""
-
-    longest_cpu_s = 0.0
-
-    def slice(self) -> bool:
-        started = thread_time()
-        more = super().slice()
-        self.longest_cpu_s = max(self.longest_cpu_s, thread_time() - started)
-        return more
 
 
 class Probe:
@@ -190,33 +167,8 @@ async def through_sockets(args: argparse.Namespace) -> list[list[str]]:
     return rows
 
 
-# -- memory --------------------------------------------------------------------------------------
-
-
-def bytes_per_block(blocks: int) -> tuple[float, float]:
-    """Resident bytes that a held block costs in the ledger and in the index with it."""
-    pool = Pool(blocks, 16)
-    before = _resident()
-    index = UnionIndex()
-    ledger = Ledger(WORKER, {"GPU": index}, Counters())
-    while ledger.blocks() < blocks:
-        apply(ledger, pool.prefill(64))
-    del pool
-    gc.collect()
-    both = _resident() - before
-    del index
-    return both / blocks, float(ledger.blocks())
-
-
-def _resident() -> int:
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * resource.getpagesize()
-
-
 def main(args: argparse.Namespace) -> None:
     """All tables."""
-    each, held = bytes_per_block(args.blocks)
-    print(f"{held:,.0f} blocks held: {each:.0f} bytes each, ledger and index together\n")
     head = ["batch", "block", "events", "read µs", "apply µs", "µs/event", "events/s"]
     print(table(head, costs(args.pool, args.batches)), "\n")
     head = ["load", "events/s", "gaps", "loop", "core", "slice ms", "p50 ms", "p99 ms", "max ms"]

@@ -42,7 +42,7 @@ class Ledger:
         """How many different blocks are held there."""
         return self._tiers[medium].blocks
 
-    def block_sizes(self, medium: str) -> set[int]:
+    def block_sizes(self, medium: str = GPU) -> set[int]:
         """Tokens per block, as far as any was stored there."""
         return self._tiers[medium].block_sizes
 

@@ -76,8 +76,10 @@ class Subscriber:
 
     @property
     def current(self) -> bool:
-        """What is known is the worker's own word, and whole: nothing is being asked for again."""
-        return self.counters.batches > 0 and self._replay is None
+        """What is known is the worker's own word, and whole: it tells of blocks whose tokens it names, as models
+        without full attention and some connectors never do, and nothing is being asked for again.
+        """
+        return self._replay is None and bool(self._ledger.block_sizes())
 
     def attach(self, open_replay: OpenReplay | None) -> None:
         """Start anew with a source, which offers replays or does not."""

@@ -19,8 +19,8 @@ _SETTLE_S = 1.0
 _PROOF = 3
 """Answers in a row that disagree with what a worker said."""
 
-_DISTRUST_S = 30.0
-"""For so long after that nobody goes by what it says."""
+_DISTRUST_S = (30.0, 3600.0)
+"""For so long after that nobody goes by what it says: at first, and at most where it goes on like that."""
 
 
 class Knowledge:
@@ -44,6 +44,7 @@ class Knowledge:
         self._later_steps: deque[tuple[float, Callable[[], None]]] = deque()
         self._wrong: dict[WorkerId, int] = {}
         self._distrusted: dict[WorkerId, float] = {}
+        self._pause_s: dict[WorkerId, float] = {}
 
     def keep(self, telling: Set[WorkerId], now: float) -> None:
         """Time has passed. `telling`: workers that say what they hold."""
@@ -143,6 +144,8 @@ class Knowledge:
             return
         if abs(predicted - actual) <= identity.block:
             self._wrong.pop(worker, None)
+            if actual:
+                self._pause_s.pop(worker, None)
             return
         wrong = self._wrong[worker] = self._wrong.get(worker, 0) + 1
         if wrong >= _PROOF:
@@ -152,7 +155,9 @@ class Knowledge:
                 " expected); asking for all of them anew",
                 *(worker, wrong, actual, predicted),
             )
-            self._distrusted[worker] = perf_counter() + _DISTRUST_S
+            pause_s = self._pause_s.get(worker, _DISTRUST_S[0])
+            self._pause_s[worker] = min(2 * pause_s, _DISTRUST_S[1])
+            self._distrusted[worker] = perf_counter() + pause_s
             self.exact = self.exact - {worker}
             self.on_wrong(worker)
 
@@ -174,3 +179,4 @@ class Knowledge:
         self._reported.remove(worker)
         self._wrong.pop(worker, None)
         self._distrusted.pop(worker, None)
+        self._pause_s.pop(worker, None)

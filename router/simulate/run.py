@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from heapq import heappop, heappush
+from itertools import groupby
 from math import inf
+from operator import itemgetter
 from time import process_time
 from typing import Any
 
@@ -249,8 +251,9 @@ class Run:
     def _tell(self, worker: Worker, changes: list[tuple[float, int, bool]]) -> None:
         assert self._union is not None
         if worker.up:
-            for _, block, stored in changes:
-                (self._union.stored if stored else self._union.removed)(worker.id, (block,))
+            for stored, some in groupby(changes, itemgetter(2)):
+                blocks = [block for _, block, _ in some]
+                (self._union.stored if stored else self._union.removed)(worker.id, blocks)
 
     # -- faults --------------------------------------------------------------------------------
 

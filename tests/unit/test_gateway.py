@@ -478,10 +478,10 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 class Tokenizing:
-    """A stage whose workers `a` and `b` say what they hold; `go` lets the tokenizer answer, `failure` makes it fail."""
+    """A stage whose workers (all of them, or `names`) say what they hold; `go` lets the tokenizer answer, `failure` makes it fail."""
 
-    def __init__(self, queue: QueueOptions | None = None) -> None:
-        self.stage = Stage(queue=queue)
+    def __init__(self, *names: str, queue: QueueOptions | None = None) -> None:
+        self.stage = Stage(*names, queue=queue)
         self.go, self.asked = asyncio.Event(), 0
         self.failure: BaseException | None = None
         self.service = TokenService({"m": self}, deadline_s=10.0)
@@ -704,7 +704,7 @@ class TestTokenizing:
         assert stage.line()["status"] == 503
 
     async def test_it_may_have_to_wait_for_a_worker_after_that(self) -> None:
-        tokenizing = Tokenizing(QueueOptions(max_inflight=1))
+        tokenizing = Tokenizing("a", queue=QueueOptions(max_inflight=1))
         stage = tokenizing.stage
         for pool in stage.pools.values():
             pool.idle = [nothing]

@@ -214,10 +214,27 @@ class TestAuditing:
 
     def test_it_is_believed_again_after_a_while(self, bench: Bench) -> None:
         bench.answers(0, 0, 0)
-        bench.later(module._DISTRUST_S - 1)
+        bench.later(module._DISTRUST_S[0] - 1)
         assert bench.knowledge.exact == frozenset()
-        bench.later(module._DISTRUST_S + 1)
+        bench.later(module._DISTRUST_S[0] + 1)
         assert bench.knowledge.exact == {A}
+
+    def test_one_that_goes_on_like_that_is_left_alone_for_longer(self, bench: Bench) -> None:
+        first, most = module._DISTRUST_S
+        for pause_s in (first, 2 * first, 4 * first):
+            bench.answers(0, 0, 0)
+            bench.later(pause_s - 1)
+            assert bench.knowledge.exact == frozenset()
+            bench.later(pause_s + 1)
+            assert bench.knowledge.exact == {A}
+        for _ in range(20):
+            bench.answers(0, 0, 0)
+            bench.later(most + 1)
+        assert bench.knowledge.exact == {A}
+        bench.answers(96)
+        bench.answers(0, 0, 0)
+        bench.later(first + 1)
+        assert bench.knowledge.exact == {A}, "a hit that was foretold makes all good"
 
     @pytest.mark.parametrize("right", [96, 80, 112])
     def test_one_that_agrees_within_a_block_is_enough(self, bench: Bench, right: int) -> None:
