@@ -4,9 +4,12 @@ That takes time, so it is done only where it is worth it: for workers that say w
 the prompt's text will do.
 """
 
+import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from functools import partial
+from math import inf
 from time import perf_counter
 from typing import Protocol
 
@@ -33,6 +36,8 @@ _DISTRUST_S = 60.0
 
 _CHAT = "chat_completions"
 """The endpoint whose prompts come from a chat template."""
+
+_USUAL_BLOCK = 16
 
 _INLINE_TOKENS = 4096
 """Fewer are hashed at once: 0.2 ms."""
@@ -75,6 +80,7 @@ class ExactPrompts:
         *,
         events: Sequence[TierEvents] = (),
         deep: Deep | None = None,
+        deadline_s: float = 1.0,
     ) -> None:
         self.tokens = tokens
         self.audit = TokenAudit()
@@ -82,18 +88,22 @@ class ExactPrompts:
         self._knowledge = knowledge
         self._events = events
         self._deep = deep
+        self._deadline_s = deadline_s
         self._distrusted: dict[str, float] = {}
 
     def wanted(self, request: Request, candidates: Sequence[Worker]) -> bool:
         """Whether the request's tokens are worth knowing."""
-        if not request.endpoint.generates or not request.prompt:
+        if self._deep is None and not self._knowledge.listens:
             return False
-        if self._deep is None and not any(w.id in self._knowledge.exact for w in candidates):
+        if not request.endpoint.generates or not request.prompt or request.model is None:
+            return False
+        block_of = self._knowledge.block_of
+        if self._deep is None and not any(block_of(w.id) for w in candidates):
             return False
         if request.endpoint.name not in ENDPOINTS:
             self.tokens.inexact[Reason.ENDPOINT] += 1
             return False
-        until = self._distrusted.get(request.model or "")
+        until = self._distrusted.get(request.model)
         return until is None or until < perf_counter()
 
     async def if_wanted(
@@ -108,7 +118,11 @@ class ExactPrompts:
     ) -> Identity:
         """The prompt's identity for `candidates`: `text` where its tokens cannot be told. Never raises."""
         try:
-            return await self._identity(request, text, candidates)
+            async with asyncio.timeout(self._deadline_s):
+                return await self._identity(request, text, candidates)
+        except TimeoutError:
+            self.tokens.inexact[Reason.DEADLINE] += 1
+            return text
         except Exception:  # no mishap here is worth the request
             logger.exception("finding out a prompt's tokens failed")
             return text
@@ -131,12 +145,11 @@ class ExactPrompts:
         return identity.with_stored(stored) if stored else identity
 
     def _block(self, candidates: Sequence[Worker]) -> int:
-        """The block size of those that say what they hold: the others are known by text."""
-        exact = self._knowledge.exact
-        sizes = [
-            w.report.block_tokens for w in candidates if w.id in exact and w.report.block_tokens
-        ]
-        return sizes[0] if sizes else candidates[0].report.block_tokens or 16
+        """The block size of most of those that say what they hold: the others are known by text."""
+        told = Counter(filter(None, (self._knowledge.block_of(w.id) for w in candidates)))
+        if told:
+            return told.most_common(1)[0][0]
+        return candidates[0].report.block_tokens or _USUAL_BLOCK
 
     def _sizes(self) -> Set[int]:
         """The block sizes of lower tiers."""
@@ -177,11 +190,16 @@ class ExactPrompts:
         identity: TokenIdentity,
         decision: Decision,
         counted: tuple[int, int | None],
+        sent_at: float = inf,
     ) -> None:
-        """An answer said how many tokens its prompt has, and how many of them were cached (None: it did not)."""
+        """An answer to what was sent at `sent_at` said how many tokens its prompt has, and how many of them were cached
+        (None: it did not).
+        """
         tokens, cached = counted
         worker, model = decision.worker.id, request.model or ""
-        told = self._knowledge.is_exact(worker, identity) and worker not in identity.stored
+        told = self._knowledge.is_exact(worker, identity, sent_at)
+        told = told and worker not in identity.stored
+        before = self.audit.disagreements
         verdict = self.audit.observe(
             Counted(
                 model,
@@ -194,6 +212,7 @@ class ExactPrompts:
         )
         if verdict is not None:
             logger.warning("%s. Its prompts go by their text for %.0f s", verdict, _DISTRUST_S)
+        if self.audit.disagreements > before and model in self.audit.verdicts:
             self._distrusted[model] = perf_counter() + _DISTRUST_S
 
 

@@ -83,18 +83,18 @@ class Gateway:
     async def _identify(self, journey: Journey) -> None:
         """Find out the prompt's tokens; its text will do if they cannot be told."""
         question = journey.question
-        text = question.identity
-        found = await self._exact.identity(journey.request, text, question.candidates)
+        found = await self._exact.identity(journey.request, question.identity, question.candidates)
         journey.task = None
-        if found is not text:
-            question.identity, question.overlaps = found, self._dispatch.look_up(found)
-        question.now = perf_counter()
+        question.identity = found
         self._guard(journey, self._identified)
 
     def _identified(self, journey: Journey) -> None:
         """The prompt is known as well as it will be; workers may have come and gone meanwhile."""
+        question = journey.question
+        question.overlaps = self._dispatch.look_up(question.identity)
+        question.now = perf_counter()
         if not journey.bound:
-            journey.question.candidates = self._intake.able(journey.request)
+            question.candidates = self._intake.able(journey.request)
         self._admit(journey)
 
     def refuse(

@@ -4,10 +4,12 @@ from collections.abc import Coroutine, Iterable, Iterator, Mapping, Set
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import msgspec
 
+from router.errors import RouterError
 from router.events.feeds import EventFeeds
 from router.events.finder import SourceFinder
 from router.events.ledger import GPU
@@ -32,12 +34,13 @@ from router.tokens.local import LocalTokenizer
 from router.tokens.remote import RemoteTokenizer
 from router.tokens.segments import SegmentCache
 from router.tokens.service import TokenService
-from router.upstream.fetch import fetch
+from router.upstream.fetch import Answer, fetch
 from router.upstream.pool import Address, Pool
 
 _CACHE_BYTES = 64 << 20
 _ASKED_BYTES = 16 << 20
-_ASK_S = 5.0
+_ASK_S = 2.0
+_ASK_PAUSE_S = 5.0
 
 _COORDINATOR_IDLE_S = 5.0
 """LMCache's coordinator closes idle connections after 10 s."""
@@ -75,8 +78,12 @@ class Insight:
     def keep(self, now: float) -> None:
         """To be called every so often."""
         asked = set() if self.finder is None else self.finder.asked()
-        telling = {h for h in self.feeds.heard() if h.partition("#")[0] in asked}
-        self.knowledge.keep(telling, now)
+        whole: dict[WorkerId, int] = {}
+        partly: dict[WorkerId, int] = {}
+        for heard in self.feeds.heard():
+            if heard.worker in asked:
+                (whole if heard.whole else partly)[heard.holder] = heard.block
+        self.knowledge.keep(whole, now, partly)
         for medium in _MEDIA:
             self.sizes[medium] = self.feeds.block_sizes(medium)
 
@@ -100,15 +107,17 @@ class Insight:
 
     def blocks(self, worker: WorkerId) -> Mapping[str, int]:
         """How many blocks are known to be at `worker`, by tier."""
-        if worker not in self.knowledge.exact:
+        if self.knowledge.block_of(worker) is None:
             return {Tier.GPU.value: self.knowledge.blocks(worker)}
         counts = {tier.value: self.feeds.blocks(worker, medium) for medium, tier in _MEDIA.items()}
         lower = {tier: count for tier, count in counts.items() if count}
         return {Tier.GPU.value: self.feeds.blocks(worker, GPU), **lower}
 
     def known_by(self, worker: WorkerId) -> str:
-        """`events` of its own, or `predictions` from what it was sent."""
-        return "events" if worker in self.knowledge.exact else "predictions"
+        """`events` of its own, `predictions` from what it was sent, or `both` where it had told some of it before."""
+        if worker in self.knowledge.exact:
+            return "events"
+        return "both" if worker in self.knowledge.partly else "predictions"
 
     def complaints(self, models: Iterable[str]) -> list[str]:
         """What is wrong with the tokens of these models, in plain words."""
@@ -153,9 +162,8 @@ def insight(settings: Settings, fleet: Fleet, predicted: PredictedIndex) -> Insi
         settings.tokenizers,
         hub_cache(settings),
     )
-    asked = RemoteTokenizer(
-        partial(_ask, fleet, settings.worker_api_key), SegmentCache(_ASKED_BYTES)
-    )
+    post = _WorkerTokenizer(fleet, settings.worker_api_key)
+    asked = RemoteTokenizer(post, SegmentCache(_ASKED_BYTES))
     tiers = _tiers(settings)
     sizes: dict[str, Set[int]] = {}
     exact = ExactPrompts(
@@ -167,6 +175,7 @@ def insight(settings: Settings, fleet: Fleet, predicted: PredictedIndex) -> Insi
             for medium, tier in _MEDIA.items()
         ],
         deep=tiers,
+        deadline_s=2 * settings.token_deadline_s + settings.lmcache_deadline_s,
     )
     finder = None if settings.kv_events == "off" else _finder(settings, fleet, feeds)
     return Insight(knowledge, exact, library, feeds, finder, tiers, sizes)
@@ -214,8 +223,34 @@ def _load(settings: Settings, cache: SegmentCache, model: str, directory: Path) 
     )
 
 
-async def _ask(fleet: Fleet, api_key: str | None, body: bytes) -> tuple[int, bytes]:
-    """Have the least busy worker of the body's model tokenize."""
-    worker = min(fleet.candidates(_MODEL.decode(body).model), key=lambda each: each.load.inflight)
-    answer = await fetch(worker.pool, "/tokenize", api_key=api_key, timeout_s=_ASK_S, body=body)
-    return answer.status, answer.body
+class _WorkerTokenizer:
+    """Has the least busy worker of a question's model tokenize (`tokens.remote.Post`); after a failure nobody is asked
+    for some seconds, so that a worker that hangs costs no other request its time.
+    """
+
+    def __init__(self, fleet: Fleet, api_key: str | None) -> None:
+        self._fleet = fleet
+        self._api_key = api_key
+        self._resume_at = 0.0
+
+    async def __call__(self, body: bytes) -> tuple[int, bytes]:
+        if perf_counter() < self._resume_at:
+            raise RouterError(503, "tokenize_paused", "it failed a moment ago")
+        workers = self._fleet.candidates(_MODEL.decode(body).model)
+        pool = min(workers, key=lambda each: each.load.inflight).pool
+        try:
+            answer = await self._fetch(pool, body, reuse=True)
+        except RouterError:  # a kept-alive connection may just have been closed
+            answer = await self._fetch(pool, body, reuse=False)
+        return answer.status, answer.body
+
+    async def _fetch(self, pool: Pool, body: bytes, *, reuse: bool) -> Answer:
+        key = self._api_key
+        try:
+            return await fetch(
+                pool, "/tokenize", api_key=key, timeout_s=_ASK_S, body=body, reuse=reuse
+            )
+        except (RouterError, TimeoutError) as error:
+            if not reuse or isinstance(error, TimeoutError):
+                self._resume_at = perf_counter() + _ASK_PAUSE_S
+            raise

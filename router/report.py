@@ -121,9 +121,12 @@ class Reporter:
             learner.prompt_tokens(request, identity, usage.prompt_tokens)
             if isinstance(identity, TokenIdentity):
                 counted = usage.prompt_tokens, usage.cached_tokens if request.audits else None
-                self._exact.learn(request, identity, decision, counted)
-            if usage.cached_tokens is not None and request.audits:
-                learner.cached_tokens(decision, identity, usage.cached_tokens)
+                self._exact.learn(request, identity, decision, counted, journey.sent_at)
+            miscounted = (
+                isinstance(identity, TokenIdentity) and identity.tokens != usage.prompt_tokens
+            )
+            if usage.cached_tokens is not None and request.audits and not miscounted:
+                learner.cached_tokens(decision, identity, usage.cached_tokens, journey.sent_at)
             if usage.completion_tokens is not None:
                 learner.answered(
                     decision.worker.id, identity, usage.prompt_tokens, usage.completion_tokens

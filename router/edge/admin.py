@@ -30,7 +30,7 @@ class Caches(Protocol):
         """Blocks known to be at `worker`, by tier."""
 
     def known_by(self, worker: WorkerId) -> str:
-        """`events` of its own, or `predictions` from what it was sent."""
+        """`events` of its own, `predictions` from what it was sent, or `both`."""
 
     def complaints(self, models: Iterable[str]) -> list[str]:
         """What is wrong with the tokens of these models, in plain words."""

@@ -17,9 +17,12 @@ class Verdict(Enum):
 
 
 class Continuity:
-    """Number and time of the last batch that was accepted, and the time of the first; `last` None: none yet."""
+    """Number and time of the last batch that was accepted, and the time of the first; `last` None: none yet.
 
-    __slots__ = ("begun", "last", "timestamp")
+    `whole`: all batches since the worker's start were accepted.
+    """
+
+    __slots__ = ("begun", "last", "timestamp", "whole")
 
     def __init__(self) -> None:
         self.forget()
@@ -28,6 +31,7 @@ class Continuity:
         """Nothing was accepted."""
         self.last: int | None = None
         self.timestamp = self.begun = 0.0
+        self.whole = False
 
     def judge(self, number: int, timestamp: float) -> Verdict:
         """How this batch follows. The first one follows nothing: only number 0 has nothing before it."""
@@ -42,6 +46,7 @@ class Continuity:
         """This batch is the last one now."""
         if self.last is None:
             self.begun = timestamp
+            self.whole = number == 0
         self.last, self.timestamp = number, timestamp
 
     def skip(self, number: int) -> None:

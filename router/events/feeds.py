@@ -1,9 +1,10 @@
 """All sources of all workers: who listens where, and what becomes of it."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from router.events.counters import Counters
 from router.events.ingest import Ingest
@@ -41,6 +42,15 @@ class _Departure:
         if not more:
             self.done()
         return more
+
+
+class Heard(NamedTuple):
+    """A holder that tells what it holds, in blocks of `block` tokens. `whole`: all that it told was heard."""
+
+    worker: WorkerId
+    holder: WorkerId
+    block: int
+    whole: bool
 
 
 class EventFeeds:
@@ -115,13 +125,14 @@ class EventFeeds:
         """Tokens per block, as far as any block was stored there."""
         return set().union(*(feed.ledger.block_sizes(medium) for feed in self._feeds.values()))
 
-    def heard(self) -> set[WorkerId]:
-        """The holders that are listened to, have told something, and are not asked for what was missed."""
-        return {
-            feed.source.holder
-            for feed in self._feeds.values()
-            if feed.listener is not None and feed.subscriber.current
-        }
+    def heard(self) -> Iterator[Heard]:
+        """Who is listened to, has told of blocks with their tokens, all of one size, and is not asked for the past."""
+        for (worker, _), feed in self._feeds.items():
+            subscriber = feed.subscriber
+            if feed.listener is not None and subscriber.current:
+                block, *others = feed.ledger.block_sizes()
+                if not others:
+                    yield Heard(worker, feed.source.holder, block, subscriber.whole)
 
     def counters(self) -> dict[WorkerId, Counters]:
         """What happened to the events of every holder that is listened to."""

@@ -15,7 +15,7 @@ from typing import Protocol
 from router.events.continuity import Continuity, Verdict
 from router.events.counters import Counters
 from router.events.ledger import Ledger
-from router.events.wire import Batch, decode
+from router.events.wire import AllBlocksCleared, Batch, decode
 
 INBOX_BATCHES = 10_000
 INBOX_BYTES = 32 * 1024 * 1024
@@ -76,10 +76,15 @@ class Subscriber:
 
     @property
     def current(self) -> bool:
-        """What is known is the worker's own word, and whole: it tells of blocks whose tokens it names, as models
-        without full attention and some connectors never do, and nothing is being asked for again.
+        """The worker tells of blocks whose tokens it names, as models without full attention and some connectors never
+        do, and nothing is being asked for again.
         """
         return self._replay is None and bool(self._ledger.block_sizes())
+
+    @property
+    def whole(self) -> bool:
+        """All is known that the worker told since its start, or since it emptied its cache."""
+        return self._order.whole
 
     def attach(self, open_replay: OpenReplay | None) -> None:
         """Start anew with a source, which offers replays or does not."""
@@ -264,6 +269,8 @@ class Subscriber:
         self._order.accept(number, batch.timestamp)
         self._asked = None
         self.counters.batches += 1
+        if any(isinstance(event, AllBlocksCleared) for event in batch.events):
+            self._order.whole = True
         self.counters.unknown += batch.unknown
         self._work = chain(self._work, self._ledger.apply(batch.events))
 

@@ -3,6 +3,7 @@
 import logging
 import ssl
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -99,11 +100,13 @@ class Fleet:
 
     def set_report(self, worker: Worker, report: WorkerReport) -> None:
         """What the worker says it serves, and with how many ranks."""
+        report = _completed(report, worker.report)
         if report == worker.report:
             return
         ranks = self._resized(self.ranks(worker), report.ranks)
         for rank in ranks:
             rank.report = report
+        for rank in ranks:
             self.on_report(rank)
         self._changed()
 
@@ -185,6 +188,15 @@ class Fleet:
         """Close every connection; answers under way end with an error that says why."""
         for worker in self.processes():
             worker.pool.close(SHUTTING_DOWN)
+
+
+def _completed(report: WorkerReport, before: WorkerReport) -> WorkerReport:
+    """What a worker does not say this time, as its metrics were late perhaps, is as it was."""
+    known = {
+        name: getattr(report, name) if getattr(report, name) is not None else getattr(before, name)
+        for name in ("kv_tokens", "block_tokens", "started_at", "ranks")
+    }
+    return replace(report, **known)
 
 
 def _ignore(worker: Worker) -> None:

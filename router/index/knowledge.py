@@ -2,9 +2,11 @@
 
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping
 from functools import partial
+from math import inf
 from time import perf_counter
+from types import MappingProxyType
 
 from router.ids import WorkerId
 from router.index.predicted import PredictedIndex
@@ -28,7 +30,9 @@ class Knowledge:
     `predicted` (text) about everybody else and all other prompts. (`index.base.Index`)
 
     Both are told of every prompt that is sent: one that cannot be tokenized in time, or a worker that falls silent,
-    finds the other one well informed. `on_wrong` is called with a worker whose answers contradict what it says.
+    finds the other one well informed. `exact`: workers that tell all that they hold, with the tokens of their blocks;
+    `partly`: those that told some of it before they were listened to. `on_wrong` is called with a worker that does
+    not hold what it says.
     """
 
     def __init__(
@@ -37,7 +41,8 @@ class Knowledge:
         reported: UnionIndex,
         on_wrong: Callable[[WorkerId], None] = lambda _: None,
     ) -> None:
-        self.exact: Set[WorkerId] = frozenset()
+        self.exact: Mapping[WorkerId, int] = {}
+        self.partly: Mapping[WorkerId, int] = {}
         self.on_wrong = on_wrong
         self._predicted = predicted
         self._reported = reported
@@ -45,13 +50,32 @@ class Knowledge:
         self._wrong: dict[WorkerId, int] = {}
         self._distrusted: dict[WorkerId, float] = {}
         self._pause_s: dict[WorkerId, float] = {}
+        self._since: dict[WorkerId, float] = {}
 
-    def keep(self, telling: Set[WorkerId], now: float) -> None:
-        """Time has passed. `telling`: workers that say what they hold."""
+    def keep(
+        self,
+        telling: Mapping[WorkerId, int],
+        now: float,
+        partly: Mapping[WorkerId, int] = MappingProxyType({}),
+    ) -> None:
+        """Time has passed. `telling`, `partly`: as `exact` and `partly`, whoever is believed."""
         while self._later_steps and self._later_steps[0][0] <= now:
             self._later_steps.popleft()[1]()
         self._distrusted = {w: until for w, until in self._distrusted.items() if until > now}
-        self.exact = telling - self._distrusted.keys()
+        self.exact, self.partly = self._believed(telling), self._believed(partly)
+        self._since = {worker: self._since.get(worker, now) for worker in self.exact}
+
+    def _believed(self, workers: Mapping[WorkerId, int]) -> dict[WorkerId, int]:
+        return {w: block for w, block in workers.items() if w not in self._distrusted}
+
+    @property
+    def listens(self) -> bool:
+        """Some worker tells what it holds."""
+        return bool(self.exact or self.partly)
+
+    def block_of(self, worker: WorkerId) -> int | None:
+        """Tokens in a block of a worker that tells what it holds."""
+        return self.exact.get(worker) or self.partly.get(worker)
 
     # -- questions (`Index`) -------------------------------------------------------------------
 
@@ -59,12 +83,14 @@ class Knowledge:
         """Leading blocks held, per worker."""
         if not isinstance(identity, TokenIdentity):
             return self._predicted.lookup(identity)
-        exact, text = self.exact, identity.text
-        found = {w: n for w, n in self._reported.lookup(identity).items() if w in exact}
+        block, text = identity.block, identity.text
+        reported = self._reported.lookup(identity)
+        found = {w: n for w, n in reported.items() if self.block_of(w) == block}
         for worker, blocks in self._predicted.lookup(text).items():
-            if worker not in exact:
+            if self.exact.get(worker) != block:
                 tokens = self._predicted.cached_tokens(worker, text, blocks)
-                if whole := min(int(tokens // identity.block), len(identity.keys)):
+                whole = int(min(tokens, identity.tokens) // block)
+                if whole > found.get(worker, 0):
                     found[worker] = whole
         return found
 
@@ -72,21 +98,24 @@ class Knowledge:
         """How much of the prompt `worker` has in reach, given that it holds the first `blocks` blocks."""
         if not isinstance(identity, TokenIdentity):
             return self._predicted.cached_tokens(worker, identity, blocks)
-        most = max(0.0, identity.tokens - 1)  # the last one is always computed
-        if worker in self.exact:
-            own = min(blocks, most // identity.block) * identity.block
-        else:
-            own = min(self._assumed_tokens(worker, identity.text), most)
+        last = max(0.0, identity.tokens - 1)  # is always computed
+        own = min(blocks, last // identity.block) * identity.block
+        if not self.is_exact(worker, identity):
+            own = max(own, min(last, self._assumed_tokens(worker, identity.text)))
         below = identity.stored.get(worker)
-        return max(own, min(below.tokens, most)) if below else own
+        return max(own, min(below.tokens, last)) if below else own
 
     def _assumed_tokens(self, worker: WorkerId, text: Identity) -> float:
         blocks = self._predicted.lookup(text).get(worker, 0)
         return self._predicted.cached_tokens(worker, text, blocks)
 
-    def is_exact(self, worker: WorkerId, identity: Identity) -> bool:
-        """`worker` itself says what it holds of the prompt."""
-        return worker in self.exact and isinstance(identity, TokenIdentity)
+    def is_exact(self, worker: WorkerId, identity: Identity, since: float = inf) -> bool:
+        """`worker` itself says all that it holds of the prompt, and did so at the time `since`."""
+        return (
+            isinstance(identity, TokenIdentity)
+            and self.exact.get(worker) == identity.block
+            and self._since.get(worker, -inf) <= since
+        )
 
     def blocks(self, worker: WorkerId) -> int:
         """How many blocks of text are assumed to be at `worker`."""
@@ -122,27 +151,30 @@ class Knowledge:
         self._predicted.answered(worker, identity.text, prompt_tokens, answer_tokens)
 
     def audit(
-        self, worker: WorkerId, identity: Identity, blocks: int, predicted: float, actual: int
+        self,
+        worker: WorkerId,
+        identity: Identity,
+        blocks: int,
+        cached: tuple[float, int],
+        sent_at: float = inf,
     ) -> None:
-        """The answer said how much of the prompt was cached: `actual` tokens; `predicted` were expected, for
-        `blocks` leading blocks held.
+        """The answer to a prompt that was sent at `sent_at` said how much of it was cached: tokens that were expected,
+        for `blocks` leading blocks held, and that were found.
         """
-        if self.is_exact(worker, identity):
-            assert isinstance(identity, TokenIdentity)
-            self._audit_exact(worker, identity, predicted, actual)
-        elif not isinstance(identity, TokenIdentity):
+        predicted, actual = cached
+        if not isinstance(identity, TokenIdentity):
             self._predicted.found(worker, identity, blocks, actual)
             self._predicted.audit(worker, identity, predicted, actual)
-        elif worker not in identity.stored:
+        elif worker in identity.stored:
+            return  # what lower tiers gave says nothing of the worker
+        elif self.is_exact(worker, identity, sent_at):
+            self._audit_exact(worker, identity.block, predicted, actual)
+        elif worker not in self.exact:
             self._predicted.audit(worker, identity.text, predicted, actual)
 
-    def _audit_exact(
-        self, worker: WorkerId, identity: TokenIdentity, predicted: float, actual: int
-    ) -> None:
-        """A block more or less is a matter of who was first; what lower tiers gave says nothing of the worker."""
-        if worker in identity.stored:
-            return
-        if abs(predicted - actual) <= identity.block:
+    def _audit_exact(self, worker: WorkerId, block: int, predicted: float, actual: int) -> None:
+        """A block more or less is a matter of who was first."""
+        if abs(predicted - actual) <= block:
             self._wrong.pop(worker, None)
             if actual:
                 self._pause_s.pop(worker, None)
@@ -150,16 +182,22 @@ class Knowledge:
         wrong = self._wrong[worker] = self._wrong.get(worker, 0) + 1
         if wrong >= _PROOF:
             del self._wrong[worker]
+            pause_s = self._distrust(worker)
             logger.warning(
                 "worker %s: %d answers in a row found other than its KV events say (last: %d tokens cached, %d"
-                " expected); asking for all of them anew",
-                *(worker, wrong, actual, predicted),
+                " expected); it goes by what it is sent for %.0f s",
+                *(worker, wrong, actual, predicted, pause_s),
             )
-            pause_s = self._pause_s.get(worker, _DISTRUST_S[0])
-            self._pause_s[worker] = min(2 * pause_s, _DISTRUST_S[1])
-            self._distrusted[worker] = perf_counter() + pause_s
-            self.exact = self.exact - {worker}
-            self.on_wrong(worker)
+            if actual < predicted:  # else it has more than it tells, and what it tells may be right
+                self.on_wrong(worker)
+
+    def _distrust(self, worker: WorkerId) -> float:
+        """For how long."""
+        pause_s = self._pause_s.get(worker, _DISTRUST_S[0])
+        self._pause_s[worker] = min(2 * pause_s, _DISTRUST_S[1])
+        self._distrusted[worker] = perf_counter() + pause_s
+        self.exact, self.partly = self._believed(self.exact), self._believed(self.partly)
+        return pause_s
 
     # -- a worker's course ---------------------------------------------------------------------
 

@@ -66,6 +66,9 @@ class BodyFields(msgspec.Struct, gc=False):
     chat_template_kwargs: Raw = Raw()
     # What makes the engine compute all of the prompt, cached or not.
     prompt_logprobs: Raw = Raw()
+    prompt_logprob_token_ids: Raw = Raw()
+    echo: Raw = Raw()
+    logprobs: Raw = Raw()
     # How urgent it is.
     priority: Raw = Raw()
     # What ties requests together.
@@ -117,12 +120,18 @@ class Request:
         """Its answer's count of cached tokens is that of one prompt, looked up in the cache as usual."""
         f = self.fields
         several = bytes(f.prompt)[:16].translate(None, b" \n\r\t")[:2] in (b'["', b"[[")
-        return not several and bytes(f.prompt_logprobs) in (b"", b"null")
+        if several or not _absent(f.prompt_logprobs) or not _absent(f.prompt_logprob_token_ids):
+            return False
+        return bytes(f.echo) != b"true" or _absent(f.logprobs)  # both: logprobs of the prompt
 
     @property
     def previous_response_id(self) -> str | None:
         """The stored response that this request continues."""
         return text_of(self.fields.previous_response_id)
+
+
+def _absent(raw: Raw) -> bool:
+    return bytes(raw) in (b"", b"null")
 
 
 def text_of(raw: Raw) -> str | None:

@@ -58,8 +58,10 @@ class Learner:
         """The answer said how long the prompt was."""
         self._identities.learn(request, identity.text, tokens)
 
-    def cached_tokens(self, decision: Decision, identity: Identity, actual: int) -> None:
-        """The answer said how much of the prompt was cached."""
+    def cached_tokens(
+        self, decision: Decision, identity: Identity, actual: int, sent_at: float = inf
+    ) -> None:
+        """The answer to what was sent at `sent_at` said how much of the prompt was cached."""
         worker, predicted, counts = (
             decision.worker.id,
             decision.cached_tokens,
@@ -72,9 +74,9 @@ class Learner:
         if loaded:
             counts["predicted", decision.tier] += loaded
             counts["actual", decision.tier] += max(0, actual - own)
-        known = "events" if self._index.is_exact(worker, identity) else "predictions"
+        known = "events" if self._index.is_exact(worker, identity, sent_at) else "predictions"
         self._metrics.cached_error[known].observe(actual - predicted)
-        self._index.audit(worker, identity, decision.blocks, predicted, actual)
+        self._index.audit(worker, identity, decision.blocks, (predicted, actual), sent_at)
 
     def answer(self, tokens: int) -> None:
         """An answer had so many tokens."""

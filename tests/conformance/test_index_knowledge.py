@@ -37,7 +37,7 @@ class Telling:
         return self.knowledge.lookup(_by_tokens(identity))
 
     def sent(self, worker: WorkerId, identity: Identity) -> None:
-        self.knowledge.exact |= {worker}
+        self.knowledge.exact = {**self.knowledge.exact, worker: _by_tokens(identity).block}
         self.knowledge.sent(worker, _by_tokens(identity))
         self.reported.stored(worker, identity.keys)
         self.knowledge.begun(worker, _by_tokens(identity))

@@ -72,7 +72,7 @@ class Bench:
         self.a, self.b = self.fleet
         memory = MemoryIndex(capacity_tokens=1e9, max_blocks=10**9)
         self.knowledge = knowledge_of(PredictedIndex(memory, default_kv_tokens=10**9))
-        self.knowledge.keep(set(exact), 0.0)
+        self.knowledge.keep(dict.fromkeys(exact, 16), 0.0)
         self.source = Source()
         self.service = TokenService({"m": self.source}, deadline_s=10.0)
         self.cpu = UnionIndex()
@@ -141,9 +141,7 @@ class TestIdentity:
         assert found.stored == {}
 
     async def test_blocks_are_those_of_who_says_what_it_holds(self, bench: Bench) -> None:
-        cards = bench.a.report.models
-        bench.fleet.set_report(bench.a, WorkerReport(cards, 5000, 32))
-        bench.fleet.set_report(bench.b, WorkerReport(cards, 5000, 8))
+        bench.knowledge.keep({A: 32}, 0.0)
         found = await bench.exact.identity(ASKED, TEXT, (bench.b, bench.a))
         assert isinstance(found, TokenIdentity)
         assert found.keys == token_keys(IDS, 32)

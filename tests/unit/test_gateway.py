@@ -486,7 +486,8 @@ class Tokenizing:
         self.failure: BaseException | None = None
         self.service = TokenService({"m": self}, deadline_s=10.0)
         self.stage.exact.tokens = self.service
-        self.stage.index.keep({WorkerId("a:8000"), WorkerId("b:8000")}, perf_counter())
+        telling = dict.fromkeys(map(WorkerId, ("a:8000", "b:8000")), 16)
+        self.stage.index.keep(telling, perf_counter())
         self.told: dict[str, list[tuple[WorkerId, Identity]]] = {}
         for name in ("sent", "begun", "over"):
             self._watch(name)

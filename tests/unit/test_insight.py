@@ -19,7 +19,7 @@ from router.prompt.stored import Loadable
 from router.prompt.token_blocks import token_keys
 from router.routing.policy import Decision
 from router.settings import Settings
-from tests.unit.stage import ScriptedPool, answered
+from tests.unit.stage import UNREACHABLE, ScriptedPool, answered
 from tests.unit.support import chat, fleet_of, request
 from tests.unit.tokens.models import tokenizer_of, write_model
 
@@ -157,7 +157,7 @@ class TestEvents:
     ) -> None:
         await bench.tell(event())
         for _ in range(3):
-            bench.insight.knowledge.audit(A, KNOWN, 5, 16.0, 0)
+            bench.insight.knowledge.audit(A, KNOWN, 5, (16.0, 0))
         assert bench.insight.event_samples()[A].counts["resyncs"] == 1
         assert bench.insight.known_by(A) == "predictions"
 
@@ -242,6 +242,15 @@ class TestTokenizers:
         again = await bench.insight.exact.tokens.tokens(request(chat("hi", seed=1)))
         assert again == found, "and not asked twice"
         await bench.end()
+
+    async def test_after_a_failure_workers_are_left_alone_for_a_while(self, bench: Bench) -> None:
+        for pool in bench.pools.values():
+            pool.connects = [UNREACHABLE] * 3
+        tokens = bench.insight.exact.tokens
+        for number in range(3):
+            assert await tokens.tokens(request(chat(f"{number}"))) is None
+        opened = sum(pool.opened for pool in bench.pools.values())
+        assert opened == 2, "a kept-alive connection and a new one, for the first alone"
 
     @pytest.mark.parametrize("model", ["m", "unknown"])
     async def test_workers_that_cannot_say_cost_no_request(self, model: str, bench: Bench) -> None:

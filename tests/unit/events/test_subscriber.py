@@ -93,6 +93,31 @@ def test_a_past_that_is_not_kept_is_gone() -> None:
     assert (len(line.book.held), line.book.counters.resyncs) == (4, 0)
 
 
+@pytest.mark.parametrize("replay", [True, False])
+def test_who_begins_late_knows_whether_it_knows_all(replay: bool) -> None:
+    line = Line()
+    line.serve(0, lose=True)
+    line.attach(replay=replay)
+    line.serve(100)
+    line.drain()
+    assert line.subscriber.current
+    assert line.subscriber.whole is replay
+    assert line.exact() is replay
+
+
+def test_an_emptied_cache_is_known_whole() -> None:
+    line = Line()
+    line.serve(0, lose=True)
+    line.attach(replay=False)
+    line.serve(100)
+    line.drain()
+    line.engine.reset()
+    line.serve(200)
+    line.drain()
+    assert line.subscriber.whole
+    assert line.exact()
+
+
 def test_work_wakes_whoever_does_it(line: Line) -> None:
     line.attach()
     before = line.woken

@@ -1,6 +1,7 @@
 """The set of workers, and who can serve what."""
 
 import logging
+from dataclasses import replace
 
 import pytest
 
@@ -150,6 +151,15 @@ class TestHealth:
             fleet.set_report(worker, WorkerReport({"m": {"id": "m"}}, tokens))
         assert told == [worker, worker]
 
+    def test_what_a_worker_does_not_say_this_time_is_as_it_was(self) -> None:
+        """Its metrics came too late, perhaps."""
+        fleet = fleet_of("a")
+        (worker,) = fleet
+        whole = WorkerReport({"m": {}}, 1000, 16, 5.0, 1)
+        fleet.set_report(worker, whole)
+        fleet.set_report(worker, WorkerReport({"m": {}, "n": {}}))
+        assert worker.report == replace(whole, models={"m": {}, "n": {}})
+
 
 def ranks_of(number: int | None) -> WorkerReport:
     return WorkerReport({"m": {}}, ranks=number)
@@ -166,6 +176,19 @@ class TestRanks:
         fleet = fleet_of("a", "b")
         fleet.set_report(fleet.processes()[0], ranks_of(ranks))
         return fleet
+
+    def test_all_know_what_they_serve_before_anybody_is_told(self) -> None:
+        fleet, seen = fleet_of("a"), list[list[str]]()
+        (worker,) = fleet
+
+        def fails(worker: Worker) -> None:
+            seen.append([model for rank in fleet for model in rank.models])
+            raise RuntimeError
+
+        fleet.on_report = fails
+        with pytest.raises(RuntimeError):
+            fleet.set_report(worker, ranks_of(2))
+        assert seen == [["m", "m"]]
 
     def test_each_is_a_worker_beside_its_first(self) -> None:
         fleet = self.fleet()

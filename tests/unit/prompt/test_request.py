@@ -199,3 +199,25 @@ def test_headers_are_found_by_name() -> None:
 )
 def test_text_of_raw_json(raw: bytes, text: str | None) -> None:
     assert text_of(Raw(raw)) == text
+
+
+@pytest.mark.parametrize(
+    ("fields", "audits"),
+    [
+        ({}, True),
+        ({"prompt_logprobs": None, "echo": False, "logprobs": 2}, True),
+        ({"echo": True}, True),
+        ({"echo": True, "logprobs": None}, True),
+        ({"echo": True, "logprobs": 1}, False),
+        ({"prompt_logprobs": 0}, False),
+        ({"prompt_logprob_token_ids": [[1]]}, False),
+        ({"prompt": ["a", "b"]}, False),
+        ({"prompt": [[1], [2]]}, False),
+        ({"prompt": [1, 2]}, True),
+    ],
+)
+def test_answers_that_say_how_much_of_one_prompt_was_cached(
+    fields: dict[str, Any], audits: bool
+) -> None:
+    """Engines that compute logprobs of the prompt do not look into their cache."""
+    assert request({"prompt": "hi", **fields}, path="/v1/completions").audits is audits

@@ -121,7 +121,7 @@ class TestLoading:
     ) -> Decision:
         """What is to be expected of a worker that tells its blocks, or was sent its first part."""
         index = knowledge_of(bench.index)
-        index.keep({worker.id} if tells else set(), 0.0)
+        index.keep({worker.id: self.BLOCK} if tells else {}, 0.0)
         identity = TokenIdentity.of(list(range(10)), 1000, self.BLOCK, IDENTITY).with_stored(
             {worker.id: Loadable(Tier.DISK, below)}
         )

@@ -117,9 +117,9 @@ class TestLoading:
         }
 
 
-@pytest.mark.parametrize(("telling", "by"), [({WORKER.id}, "events"), (set(), "predictions")])
+@pytest.mark.parametrize(("telling", "by"), [({WORKER.id: 16}, "events"), ({}, "predictions")])
 def test_the_error_is_counted_by_what_the_prediction_rests_on(
-    bench: Bench, telling: set[WorkerId], by: str
+    bench: Bench, telling: dict[WorkerId, int], by: str
 ) -> None:
     bench.index.keep(telling, 0.0)
     known = TokenIdentity.of(list(range(70)), 1200, 16, IDENTITY)

@@ -112,6 +112,33 @@ class TestLoading:
             await until(lambda: of(library, "n") == other)
         assert of(library, "m") == configured
 
+    async def test_another_root_is_another_model_under_the_old_name(self, tmp_path: Path) -> None:
+        first, second = model_at(tmp_path / "first"), model_at(tmp_path / "second")
+        library = Library(Loaded, {}, tmp_path)
+        async with running(library):
+            library.offer("m", str(first))
+            await until(lambda: of(library, "m") == first)
+            library.offer("m", "org/elsewhere")
+            assert library.get("m") is None, "at once"
+            library.offer("m", str(second))
+            await until(lambda: of(library, "m") == second)
+            library.offer("m", str(first))
+            assert of(library, "m") == second, "one that was seen before changes nothing"
+
+    async def test_a_panic_of_the_tokenizer_ends_nothing(self, tmp_path: Path) -> None:
+        class Panic(BaseException):
+            pass
+
+        def load(model: str, directory: Path) -> Loaded:
+            if model == "bad":
+                raise Panic
+            return Loaded(model, directory)
+
+        library = Library(load, {"bad": tmp_path, "good": tmp_path}, tmp_path)
+        async with running(library):
+            await until(lambda: of(library, "good") == tmp_path)
+        assert library.get("bad") is None
+
     async def test_a_model_is_loaded_once_however_often_it_is_offered(self, tmp_path: Path) -> None:
         loaded: list[str] = []
 
