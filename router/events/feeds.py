@@ -11,7 +11,7 @@ from router.events.ingest import Ingest
 from router.events.ledger import Ledger
 from router.events.sockets import Context, Listener, ZmqReplay, new_context
 from router.events.sources import EventSource
-from router.events.subscriber import OpenReplay, Subscriber
+from router.events.subscriber import OpenReplay, Replay, Reply, Subscriber
 from router.events.tier import BlockSink
 from router.ids import WorkerId
 
@@ -22,12 +22,29 @@ _REPLAY_TIMEOUT_S = 5.0
 
 @dataclass(slots=True)
 class _Feed:
-    """A source and what follows it; `listener` None: its endpoint could not be had."""
+    """A source and what follows it; `listener` None: its endpoint could not be had. `complaint`: the last one."""
 
     source: EventSource
     subscriber: Subscriber
     ledger: Ledger
     listener: Listener | None = None
+    complaint: str = ""
+
+    def complain(self, text: str) -> None:
+        """Log what is wrong, once for as long as it stays the same."""
+        if text != self.complaint:
+            logger.error("worker %s: %s", self.source.worker, text)
+        self.complaint = text
+
+
+class _NoReplay:
+    """A replay that could not be opened (`subscriber.Replay`): it expired at once."""
+
+    def receive(self) -> Reply:
+        return Reply.EXPIRED
+
+    def close(self) -> None:
+        pass
 
 
 @dataclass(slots=True, eq=False)
@@ -70,6 +87,7 @@ class EventFeeds:
         self._ingest = ingest or Ingest()
         self._replay_timeout_s = replay_timeout_s
         self._context: Context | None = None
+        self._closed = False
         self._feeds: dict[tuple[WorkerId, int], _Feed] = {}
         self._leaving: dict[tuple[WorkerId, int], _Departure] = {}
         self._listeners: dict[tuple[str, bool], Listener] = {}
@@ -86,11 +104,14 @@ class EventFeeds:
         worker: WorkerId,
         sources: Iterable[EventSource],
         started_at: float | None = None,
-    ) -> None:
+    ) -> bool:
         """These are the sources of `worker` now; it began its life at `started_at` (epoch seconds; None: not known).
 
-        Those that are followed already are checked for what was missed.
+        Those that are followed already are checked for what was missed. False: some cannot be listened to just now.
+        Once all is closed this does nothing.
         """
+        if self._closed:
+            return True
         wanted = {(worker, source.rank): source for source in sources}
         for place, feed in self._feeds.items():
             if place[0] == worker and place not in wanted and feed.listener is not None:
@@ -104,6 +125,7 @@ class EventFeeds:
                 self._unplug(feed)
                 feed.source = source
                 self._plug(feed)
+        return all(self._feeds[place].listener is not None for place in wanted)
 
     def forget(self, worker: WorkerId) -> None:
         """The worker left: what it reported is taken back."""
@@ -151,7 +173,8 @@ class EventFeeds:
         )
 
     def close(self) -> None:
-        """Close every socket."""
+        """Close every socket, for good."""
+        self._closed = True
         for feed in self._feeds.values():
             feed.subscriber.close()
         for departure in self._leaving.values():
@@ -189,18 +212,16 @@ class EventFeeds:
         try:
             listener = self._listener(source.endpoint, bind=source.bind)
         except OSError as error:
-            logger.error("no events of worker %s: %s", source.worker, error)  # noqa: TRY400
+            feed.complain(f"no events: {error}")
             return
         if not listener.add(source.topic, feed.subscriber):
-            logger.error(
-                "no events of worker %s: others have the topic %r at %s too; give each its own",
-                source.worker,
-                (source.topic or b"").decode(errors="replace"),
-                source.endpoint,
+            topic = (source.topic or b"").decode(errors="replace")
+            feed.complain(
+                f"no events: others have the topic {topic!r} at {source.endpoint} too; give each its own"
             )
             return
-        feed.listener = listener
-        feed.subscriber.attach(self._replay_of(source, feed.subscriber))
+        feed.listener, feed.complaint = listener, ""
+        feed.subscriber.attach(self._replay_of(feed))
 
     def _unplug(self, feed: _Feed) -> None:
         listener, feed.listener = feed.listener, None
@@ -220,13 +241,20 @@ class EventFeeds:
             self._listeners[endpoint, bind] = listener
         return listener
 
-    def _replay_of(self, source: EventSource, subscriber: Subscriber) -> OpenReplay | None:
-        if source.replay is None or self._context is None:
+    def _replay_of(self, feed: _Feed) -> OpenReplay | None:
+        if feed.source.replay is None or self._context is None:
             return None
-        return partial(
-            ZmqReplay,
-            self._context,
-            source.replay,
-            timeout_s=self._replay_timeout_s,
-            on_ready=partial(self._ingest.wake, subscriber),
-        )
+        return partial(self._open_replay, feed, self._context, feed.source.replay)
+
+    def _open_replay(self, feed: _Feed, context: Context, endpoint: str, first: int) -> Replay:
+        try:
+            return ZmqReplay(
+                context,
+                endpoint,
+                first,
+                timeout_s=self._replay_timeout_s,
+                on_ready=partial(self._ingest.wake, feed.subscriber),
+            )
+        except OSError as error:
+            feed.complain(f"no past events: {error}")
+            return _NoReplay()

@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from time import monotonic
+from typing import NamedTuple, Protocol
 
 from router.errors import RouterError
 from router.events.sources import ConfiguredSources, EventSource
@@ -14,6 +16,9 @@ from router.upstream.pool import Pool
 
 logger = logging.getLogger(__name__)
 
+_RETRY_S = 30.0
+"""After so long a worker is asked again whose sources could not be followed."""
+
 Ask = Callable[[WorkerId, Pool], Awaitable[list[EventSource] | None]]
 """Asks a worker (`sources.discover`)."""
 
@@ -23,8 +28,16 @@ class Follower(Protocol):
 
     def follow(
         self, worker: WorkerId, sources: Sequence[EventSource], started_at: float | None
-    ) -> None:
-        """These are the worker's sources now, in the life that it began then."""
+    ) -> bool:
+        """These are the worker's sources now, in the life that it began then; False: not all can be listened to yet."""
+
+
+class _Asked(NamedTuple):
+    """A worker was asked in the `life` that began then, and `told` what was to be known; it is due `again_at`."""
+
+    life: float | None
+    told: bool
+    again_at: float = math.inf
 
 
 class SourceFinder:
@@ -40,13 +53,15 @@ class SourceFinder:
         *,
         configured: ConfiguredSources | None = None,
         interval_s: float = 1.0,
+        now: Callable[[], float] = monotonic,
     ) -> None:
         self._fleet = fleet
         self._follower = follower
         self._discover = ask
         self._configured = configured
         self._interval_s = interval_s
-        self._asked: dict[Worker, float | None] = {}
+        self._now = now
+        self._asked: dict[Worker, _Asked] = {}
 
     async def run(self) -> None:
         """Look for ever."""
@@ -58,8 +73,8 @@ class SourceFinder:
         """The workers that were asked in the life that they lead now."""
         return {
             worker.id
-            for worker, life in self._asked.items()
-            if worker.up and life == worker.report.started_at
+            for worker, asked in self._asked.items()
+            if worker.up and asked.told and asked.life == worker.report.started_at
         }
 
     async def look(self) -> None:
@@ -69,27 +84,30 @@ class SourceFinder:
                 group.create_task(self._ask(worker))
 
     def _due(self) -> list[Worker]:
-        """Workers that are up and were not asked in this life of theirs."""
+        """Workers that are up and were not asked in this life of theirs, or are to be asked again."""
         up = [worker for worker in self._fleet.processes() if worker.up]
-        self._asked = {worker: life for worker, life in self._asked.items() if worker in up}
-        return [
-            worker
-            for worker in up
-            if worker not in self._asked or self._asked[worker] != worker.report.started_at
-        ]
+        self._asked = {worker: asked for worker, asked in self._asked.items() if worker in up}
+        return [worker for worker in up if self._is_due(worker)]
+
+    def _is_due(self, worker: Worker) -> bool:
+        asked = self._asked.get(worker)
+        return (
+            asked is None or asked.life != worker.report.started_at or asked.again_at <= self._now()
+        )
 
     async def _ask(self, worker: Worker) -> None:
         life = worker.report.started_at
+        again_at = self._now() + _RETRY_S
         try:
             sources = await self._discover(worker.id, worker.pool)
+            if worker not in self._fleet.processes():
+                return
+            if sources is None and self._configured is not None:
+                sources = self._configured.of(worker.id, worker.pool.address)
+            complete = self._follower.follow(worker.id, sources or [], life)
+            self._asked[worker] = _Asked(life, True, math.inf if complete else again_at)
         except (RouterError, TimeoutError):  # it is asked again, if it is up then
             return
         except Exception:  # one worker's oddity must not end the loop for all
-            logger.exception("asking worker %s for its event sources failed", worker.id)
-            return
-        if worker not in self._fleet.processes():
-            return
-        self._asked[worker] = life
-        if sources is None and self._configured is not None:
-            sources = self._configured.of(worker.id, worker.pool.address)
-        self._follower.follow(worker.id, sources or [], life)
+            logger.exception("following the events of worker %s failed", worker.id)
+            self._asked[worker] = _Asked(life, False, again_at)

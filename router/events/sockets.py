@@ -1,8 +1,8 @@
 """ZMQ: the sockets that batches come through. Read without waiting, one message at a time, by `ingest`."""
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Protocol, TypeAlias
 
 import zmq
@@ -20,12 +20,29 @@ _RECONNECT_MS = (100, 2_000)
 _HEARTBEAT_MS = (5_000, 15_000)
 """A worker's host that vanished without a word is noticed after the second one."""
 
+_MAX_SOCKETS = 65_536
+"""A source takes three, and one more during a replay; ZMQ's own limit is 1,023."""
+
 _END_OF_REPLAY = (-1).to_bytes(8, "big", signed=True)
 
 
 def new_context() -> Context:
-    """What sockets belong to; `destroy` closes all of them."""
-    return zmq.Context()
+    """What sockets belong to; `destroy` closes all of them. Raises OSError when it cannot be had."""
+    with _opening("ZMQ"):
+        context: Context = zmq.Context()
+        context.set(zmq.MAX_SOCKETS, min(_MAX_SOCKETS, context.get(zmq.SOCKET_LIMIT)))
+    return context
+
+
+@contextmanager
+def _opening(endpoint: str) -> Iterator[ExitStack]:
+    """Closes what was put on the stack if the rest cannot be opened; errors of ZMQ become OSError."""
+    with ExitStack() as opened:
+        try:
+            yield opened
+        except zmq.ZMQError as error:
+            raise OSError(error.errno, f"{endpoint}: {error.strerror}") from error
+        opened.pop_all()
 
 
 class Inbox(Protocol):
@@ -47,6 +64,9 @@ class _Reader:
         self._on_ready = on_ready
         self._loop = asyncio.get_running_loop()
         self.socket: zmq.Socket[bytes] = context.socket(kind)
+
+    def open(self, endpoint: str, *, bind: bool) -> None:
+        """Bind or connect."""
         for option, value in (
             (zmq.LINGER, 0),
             (zmq.RCVHWM, _HIGH_WATER_MARK),
@@ -55,16 +75,10 @@ class _Reader:
             (zmq.RECONNECT_IVL_MAX, _RECONNECT_MS[1]),
             (zmq.HEARTBEAT_IVL, _HEARTBEAT_MS[0]),
             (zmq.HEARTBEAT_TIMEOUT, _HEARTBEAT_MS[1]),
+            (zmq.IPV6, "[" in endpoint),  # names stay IPv4, which vLLM binds
         ):
             self.socket.setsockopt(option, value)
-
-    def open(self, endpoint: str, *, bind: bool) -> None:
-        """Bind or connect; raises OSError when that cannot be."""
-        self.socket.setsockopt(zmq.IPV6, "[" in endpoint)  # names stay IPv4, which vLLM binds
-        try:
-            (self.socket.bind if bind else self.socket.connect)(endpoint)
-        except zmq.ZMQError as error:
-            raise OSError(error.errno, f"{endpoint}: {error.strerror}") from error
+        (self.socket.bind if bind else self.socket.connect)(endpoint)
         self._loop.add_reader(self.socket.fileno(), self._on_ready)
 
     def receive(self) -> list[bytes] | None:
@@ -124,14 +138,13 @@ class Listener:
     ) -> None:
         self.strangers = 0
         self._inboxes: dict[bytes | None, Inbox] = {}
-        self._reader = _Reader(context, zmq.SUB, lambda: on_work(self))
-        self._reader.socket.setsockopt(zmq.SUBSCRIBE, b"")
-        self._monitor = _Monitor(self._reader.socket, self._check)
-        try:
+        with _opening(endpoint) as opened:
+            self._reader = _Reader(context, zmq.SUB, lambda: on_work(self))
+            opened.callback(self._reader.close)
+            self._reader.socket.setsockopt(zmq.SUBSCRIBE, b"")
+            self._monitor = _Monitor(self._reader.socket, self._check)
+            opened.callback(self._monitor.close)
             self._reader.open(endpoint, bind=bind)
-        except OSError:
-            self.close()
-            raise
         on_work(self)
 
     def add(self, topic: bytes | None, inbox: Inbox) -> bool:
@@ -166,7 +179,10 @@ class Listener:
 
 
 class ZmqReplay:
-    """Asks a worker for past batches (`subscriber.Replay`); gives up after `timeout_s` without one."""
+    """Asks a worker for past batches (`subscriber.Replay`); gives up after `timeout_s` without one.
+
+    Raises OSError when it cannot be opened.
+    """
 
     def __init__(
         self,
@@ -182,14 +198,12 @@ class ZmqReplay:
         self._loop = asyncio.get_running_loop()
         self._heard_at = self._loop.time()
         self._expired = False
-        self._reader = _Reader(context, zmq.DEALER, on_ready)
-        self._timer = self._loop.call_later(timeout_s, self._look_at_the_clock)
-        try:
+        with _opening(endpoint) as opened:
+            self._reader = _Reader(context, zmq.DEALER, on_ready)
+            opened.callback(self._reader.close)
             self._reader.open(endpoint, bind=False)
-        except OSError:
-            self.close()
-            raise
-        self._reader.socket.send_multipart([b"", first.to_bytes(8, "big")], zmq.NOBLOCK)
+            self._reader.socket.send_multipart([b"", first.to_bytes(8, "big")], zmq.NOBLOCK)
+        self._timer = self._loop.call_later(timeout_s, self._look_at_the_clock)
         on_ready()
 
     def receive(self) -> tuple[int, bytes] | Reply:

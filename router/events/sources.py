@@ -7,12 +7,16 @@ from typing import Any
 
 import msgspec
 
+from router.errors import RouterError, Source
 from router.events.tcp import is_any, is_loopback, parts, shifted, tcp
 from router.ids import WorkerId
 from router.upstream.fetch import fetch
 from router.upstream.pool import Address, Pool
 
 logger = logging.getLogger(__name__)
+
+_UNKNOWN = {404, 405}
+_FORBIDDEN = {401, 403}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +71,27 @@ class ConfiguredSources:
 async def discover(
     worker: WorkerId, pool: Pool, *, api_key: str | None, timeout_s: float
 ) -> list[EventSource] | None:
-    """What the worker says (`GET /kv_event_sources`); None: it does not know the question.
+    """What the worker says (`GET /kv_event_sources`); None: it does not know the question, or does not let us ask.
 
-    Raises `RouterError` or TimeoutError when it does not answer.
+    Raises `RouterError` or TimeoutError when it does not answer, or cannot just now.
     """
     answer = await fetch(pool, "/kv_event_sources", api_key=api_key, timeout_s=timeout_s)
-    if answer.status != 200:
-        return None
-    return sources_in(answer.body, worker, pool.address)
+    if answer.status == 200:
+        return sources_in(answer.body, worker, pool.address)
+    if answer.status in _FORBIDDEN:
+        logger.warning(
+            "worker %s does not tell where its events are (status %d); check worker_api_key",
+            worker,
+            answer.status,
+        )
+    elif answer.status not in _UNKNOWN:
+        raise RouterError(
+            502,
+            "worker_bad_response",
+            f"Worker {worker} answered /kv_event_sources with status {answer.status}.",
+            source=Source.UPSTREAM,
+        )
+    return None
 
 
 def sources_in(body: bytes, worker: WorkerId, address: Address) -> list[EventSource] | None:

@@ -8,7 +8,9 @@ from typing import Any
 
 import httpx2
 import pytest
+import zmq
 
+from router.errors import RouterError, Source
 from router.events import sockets
 from router.events.feeds import EventFeeds
 from router.events.ingest import Ingest
@@ -120,6 +122,13 @@ def dialling(publisher: KvPublisher, port: int, worker: WorkerId) -> EventSource
     """The source of a worker that connects to our `port`."""
     replay = f"tcp://127.0.0.1:{publisher.replay_port}"
     return EventSource(worker, 0, f"tcp://*:{port}", True, replay, publisher.topic)
+
+
+def limited_context(sockets_left: int) -> sockets.Context:
+    """One that has no more sockets than that; a source takes three."""
+    context = sockets.new_context()
+    context.set(zmq.MAX_SOCKETS, sockets_left)
+    return context
 
 
 async def heard(publisher: KvPublisher) -> None:
@@ -389,6 +398,57 @@ async def test_a_port_that_is_taken_costs_only_its_worker(
     assert A in rig.feeds.counters()
 
 
+@pytest.mark.parametrize("limit", [3, 4, 5])
+async def test_a_source_that_no_socket_is_left_for_is_followed_when_there_is_one(
+    rig: Rig, limit: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whichever of its sockets is the one too many, those before it are given back."""
+    context = limited_context(limit)
+    monkeypatch.setattr("router.events.feeds.new_context", lambda: context)
+    async with KvPublisher() as first, KvPublisher() as second:
+        source = source_of(second, replay=False, worker=B)
+        assert rig.feeds.follow(A, [source_of(first, replay=False)])
+        for _ in range(5):
+            assert not rig.feeds.follow(B, [source])
+        assert set(rig.feeds.counters()) == {A}
+        assert len([each for each in caplog.records if each.levelno == logging.ERROR]) == 1
+        rig.feeds.forget(A)
+        await eventually(lambda: rig.feeds.follow(B, [source]))
+        await heard(second)
+        second.publish(stored(0))
+        await rig.holds(0, worker=B)
+
+
+async def test_a_replay_that_no_socket_is_left_for_has_expired(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    context = limited_context(3)
+    monkeypatch.setattr("router.events.feeds.new_context", lambda: context)
+    async with KvPublisher() as publisher:
+        rig.follow(publisher)
+        await heard(publisher)
+        rig.feeds.resync(A)
+        publisher.publish(stored(0))
+        await rig.holds(0)
+        assert rig.feeds.counters()[A].replays > 1
+    assert [each.levelno for each in caplog.records] == [logging.ERROR]
+    assert "no past events" in caplog.text
+
+
+async def test_there_are_sockets_for_thousands_of_sources() -> None:
+    context = sockets.new_context()
+    assert context.get(zmq.MAX_SOCKETS) > 65_000
+    context.destroy()
+
+
+async def test_what_is_closed_follows_nobody() -> None:
+    rig = Rig()
+    rig.feeds.close()
+    rig.feeds.follow(A, [EventSource(A, 0, f"tcp://*:{free_port()}", True, None, b"kv")])
+    assert not rig.feeds.counters()
+    assert rig.feeds._context is None
+
+
 async def test_a_source_that_moved_is_followed_where_it_is(rig: Rig) -> None:
     async with KvPublisher() as old, KvPublisher() as new:
         rig.follow(old)
@@ -437,3 +497,30 @@ async def test_a_worker_is_asked_where_its_events_are() -> None:
         worker.routes["/kv_event_sources"] = sources
         found = await discover(A, pool, api_key=None, timeout_s=5.0)
         assert found == [EventSource(A, 0, f"tcp://{address.host}:5601")]
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 405])
+async def test_a_worker_that_will_not_say_is_told_from_one_that_cannot(
+    status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert await discovered(status) is None
+    assert ("worker_api_key" in caplog.text) is (status in {401, 403})
+
+
+@pytest.mark.parametrize("status", [204, 302, 400, 429, 500, 503])
+async def test_a_worker_that_cannot_say_now_is_to_be_asked_again(status: int) -> None:
+    with pytest.raises(RouterError, match=str(status)) as caught:
+        await discovered(status)
+    assert caught.value.source is Source.UPSTREAM
+
+
+async def discovered(status: int) -> list[EventSource] | None:
+    """What is made of an answer with this status."""
+    async with FakeWorker() as worker:
+
+        async def answer(request: Any, wire: Any) -> None:
+            await wire.reply(status)
+
+        worker.routes["/kv_event_sources"] = answer
+        pool = Pool(Address.parse(worker.url), None, connect_s=1.0, idle_s=4.0)
+        return await discover(A, pool, api_key=None, timeout_s=5.0)

@@ -25,8 +25,16 @@ class Scene:
         self.asked: list[WorkerId] = []
         self.followed: list[tuple[WorkerId, list[EventSource], float | None]] = []
         self.during: Callable[[], None] = lambda: None
+        self.trouble: Exception | None = None
+        self.complete = True
+        self.now = 0.0
         self.finder = SourceFinder(
-            self.fleet, self, self._ask, configured=configured, interval_s=0.001
+            self.fleet,
+            self,
+            self._ask,
+            configured=configured,
+            interval_s=0.001,
+            now=lambda: self.now,
         )
         for worker in self.fleet:
             self.fleet.mark_up(worker)
@@ -34,8 +42,18 @@ class Scene:
 
     def follow(
         self, worker: WorkerId, sources: Sequence[EventSource], started_at: float | None
-    ) -> None:
+    ) -> bool:
         self.followed.append((worker, list(sources), started_at))
+        if self.trouble is not None:
+            raise self.trouble
+        return self.complete
+
+    async def look_later(self, seconds: float) -> int:
+        """Look once more after so long; returns how many workers were asked."""
+        self.now += seconds
+        before = len(self.asked)
+        await self.finder.look()
+        return len(self.asked) - before
 
     async def _ask(self, worker: WorkerId, pool: Pool) -> list[EventSource] | None:
         assert pool.name in worker
@@ -94,9 +112,7 @@ async def test_a_worker_that_was_started_anew_is_asked_anew() -> None:
     assert scene.followed[-1] == (scene.a.id, [source_of(scene.a)], 9.0)
 
 
-@pytest.mark.parametrize(
-    "trouble", [TimeoutError(), connect_failed("a", "refused"), RuntimeError("odd")], ids=repr
-)
+@pytest.mark.parametrize("trouble", [TimeoutError(), connect_failed("a", "refused")], ids=repr)
 async def test_a_worker_that_fails_to_answer_is_asked_again(trouble: Exception) -> None:
     scene = Scene()
     scene.answers[scene.a.id] = trouble
@@ -107,6 +123,46 @@ async def test_a_worker_that_fails_to_answer_is_asked_again(trouble: Exception) 
     scene.answers[scene.a.id] = []
     await scene.finder.look()
     assert (scene.a.id, [], None) in scene.followed
+
+
+async def test_a_worker_with_an_odd_answer_is_asked_again_after_a_while(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    scene = Scene()
+    scene.answers[scene.a.id] = RuntimeError("odd")
+    await scene.finder.look()
+    assert scene.finder.asked() == {scene.b.id}
+    assert scene.a.id in caplog.text
+    assert [await scene.look_later(seconds) for seconds in (1, 28, 1, 1)] == [0, 0, 1, 0]
+
+
+async def test_a_worker_that_cannot_be_followed_ends_nothing_and_is_tried_again() -> None:
+    scene = Scene()
+    scene.trouble = OSError(24, "Too many open files")
+    await scene.finder.look()
+    assert scene.finder.asked() == set()
+    assert [await scene.look_later(seconds) for seconds in (1, 28, 1)] == [0, 0, 2]
+    scene.trouble = None
+    assert [await scene.look_later(seconds) for seconds in (1, 29, 30)] == [0, 2, 0]
+    assert scene.finder.asked() == {scene.a.id, scene.b.id}
+
+
+async def test_a_worker_that_is_not_wholly_listened_to_is_tried_again() -> None:
+    scene = Scene()
+    scene.complete = False
+    await scene.finder.look()
+    assert scene.finder.asked() == {scene.a.id, scene.b.id}
+    assert [await scene.look_later(seconds) for seconds in (1, 28, 1)] == [0, 0, 2]
+    scene.complete = True
+    assert [await scene.look_later(30) for _ in range(2)] == [2, 0]
+
+
+async def test_a_new_life_does_not_wait_for_that() -> None:
+    scene = Scene()
+    scene.trouble = OSError("none left")
+    await scene.finder.look()
+    scene.fleet.set_report(scene.a, replace(scene.a.report, started_at=9.0))
+    assert await scene.look_later(1) == 1
 
 
 async def test_a_worker_that_does_not_know_the_question_has_what_is_configured() -> None:
