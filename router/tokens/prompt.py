@@ -30,6 +30,8 @@ class Reason(StrEnum):
     """The chat template refuses the conversation, or there is none."""
     NO_TOKENIZER = "tokens_no_tokenizer"
     """Nothing is set for the model."""
+    TOO_LONG = "tokens_too_long"
+    """It would take other prompts their time."""
     BUSY = "tokens_busy"
     DEADLINE = "tokens_deadline"
     FAILED = "tokens_failed"

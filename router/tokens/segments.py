@@ -9,7 +9,7 @@ import re
 import threading
 from array import array
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import xxhash
 from tokenizers import AddedToken
@@ -26,12 +26,11 @@ class Cutter:
     """Cuts text where `added`, a tokenizer's added tokens, make it safe."""
 
     def __init__(self, added: Sequence[AddedToken]) -> None:
-        first = sorted((t for t in added if not t.normalized and t.content), key=_longest_first)
+        first = [token for token in added if not token.normalized and token.content]
         self._safe = frozenset(token.content for token in first if _is_safe(token))
         # The longest of those that begin leftmost, as tokenizers search. Those not safe are looked for too: where
         # one covers the beginning of a safe one, that is none.
-        alternatives = "|".join(re.escape(token.content) for token in first)
-        self._any = re.compile(alternatives) if self._safe else None
+        self._any = re.compile(any_of(token.content for token in first)) if self._safe else None
 
     def segments(self, text: str) -> Iterator[str]:
         """`text` in pieces, one after the other."""
@@ -44,8 +43,30 @@ class Cutter:
         yield text[start:]
 
 
-def _longest_first(token: AddedToken) -> int:
-    return -len(token.content)
+_Node = dict[str, "_Node"]
+"""What may follow, by character; the empty one: a word ends here."""
+
+
+def any_of(words: Iterable[str]) -> str:
+    """A pattern for the longest of `words`, as a tree: at no place of a text is more than one of them tried."""
+    root: _Node = {}
+    for word in words:
+        node = root
+        for character in word:
+            node = node.setdefault(character, {})
+        node[""] = {}
+    return _pattern(root)
+
+
+def _pattern(node: _Node) -> str:
+    straight = ""
+    while len(node) == 1 and "" not in node:
+        ((character, node),) = node.items()
+        straight += re.escape(character)
+    branches = [re.escape(each) + _pattern(below) for each, below in node.items() if each]
+    if not branches:
+        return straight
+    return f"{straight}(?:{'|'.join(branches)}){'?' if '' in node else ''}"
 
 
 def _is_safe(token: AddedToken) -> bool:

@@ -27,6 +27,9 @@ from router.tokens.segments import text_key
 
 T = TypeVar("T")
 
+_LIMIT_BYTES = 4 * 1024 * 1024
+"""About a million tokens: more than contexts hold."""
+
 
 class Run(Protocol):
     """Runs blocking work beside the event loop."""
@@ -69,7 +72,8 @@ class TokenService:
     """Token ids for requests. `sources` are by base model: an adapter is tokenized as its base; `other` is asked
     about models that are not among them.
 
-    A prompt gets `deadline_s`; `limit` of them are worked on at a time, and what comes on top is let go at once.
+    A prompt gets `deadline_s`; `limit` of them are worked on at a time, and what comes on top is let go at once, as is a
+    body of more than `limit_bytes`.
     What went well counts in `exact` (`shared`: by the work for an equal prompt), the rest in `inexact` by reason;
     none of it fails a request.
     """
@@ -82,6 +86,7 @@ class TokenService:
         threads: int = 2,
         deadline_s: float = 0.1,
         limit: int = 64,
+        limit_bytes: int = _LIMIT_BYTES,
     ) -> None:
         self.exact = 0
         self.shared = 0
@@ -92,8 +97,9 @@ class TokenService:
         self._other = other
         self._deadline_s = deadline_s
         self._limit = limit
+        self._limit_bytes = limit_bytes
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="tokens")
-        self._flights: dict[bytes, asyncio.Future[TokenIds | Inexact]] = {}
+        self._flights: dict[bytes, asyncio.Task[TokenIds | Inexact]] = {}
 
     async def tokens(self, request: Request, adapter: Adapter | None = None) -> TokenPrompt | None:
         """`request`'s prompt, or None: go by its text. `adapter`: the LoRA adapter that its model is."""
@@ -110,6 +116,8 @@ class TokenService:
 
     def close(self) -> None:
         """No more work is begun."""
+        for flight in self._flights.values():
+            flight.cancel()
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _count(self, why: Inexact) -> None:
@@ -123,6 +131,8 @@ class TokenService:
         source = self._sources.get(adapter.base if adapter else request.model or "", self._other)
         if source is None and request.fields.messages:
             raise Inexact(Reason.NO_TOKENIZER)
+        if len(request.incoming.body) > self._limit_bytes:
+            raise Inexact(Reason.TOO_LONG)
         if self.pending >= self._limit:
             raise Inexact(Reason.BUSY)
         extras = extras_of(request, adapter)
@@ -144,26 +154,26 @@ class TokenService:
             raise Inexact(Reason.NO_TOKENIZER)
         flight = self._flights.get(key)
         if flight is None:
-            return await self._lead(prompt, key, source)
-        self.shared += 1
-        result = await asyncio.shield(flight)  # one who leaves does not end it for the others
+            loop = asyncio.get_running_loop()
+            flight = self._flights[key] = loop.create_task(self._find(prompt, source))
+            flight.add_done_callback(lambda _: self._flights.pop(key))
+        else:
+            self.shared += 1
+        result = await asyncio.shield(
+            flight
+        )  # who leaves does not end it for the others, nor for the cache
         if isinstance(result, Inexact):
             raise Inexact(result.reason, result.detail)
         return result
 
-    async def _lead(self, prompt: ChatPrompt | TextPrompt, key: bytes, source: Source) -> TokenIds:
-        """Find the ids for everyone who asks for this prompt meanwhile."""
-        flight = self._flights[key] = asyncio.get_running_loop().create_future()
-        result: TokenIds | Inexact = Inexact(Reason.DEADLINE, "given up by the first who asked")
+    async def _find(self, prompt: ChatPrompt | TextPrompt, source: Source) -> TokenIds | Inexact:
+        """The ids for everyone who asks for this prompt meanwhile; never raises, as perhaps nobody waits any more."""
         try:
-            ids = result = await source.ids(prompt, self.run)
+            return await source.ids(prompt, self.run)
         except Inexact as why:
-            result = why
-            raise
-        finally:
-            del self._flights[key]
-            flight.set_result(result)
-        return ids
+            return why
+        except Exception as error:  # noqa: BLE001 - told to who waits
+            return Inexact(Reason.FAILED, repr(error))
 
     def run(self, work: Callable[[], T]) -> Awaitable[T]:
         """Run `work` beside the event loop. When who waits goes, work not yet begun is dropped; what runs goes on, for the cache."""

@@ -1,11 +1,13 @@
 """Where text may be cut, and what is remembered of its pieces. (That nothing changes by it: test_encode.)"""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import AddedToken
 
-from router.tokens.segments import Cutter, SegmentCache, text_key
+from router.tokens.segments import Cutter, SegmentCache, any_of, text_key
 
 MARK = AddedToken("<|m|>", special=True)
 LONG = "x" * 600
@@ -93,3 +95,24 @@ def test_memory_is_bounded_and_counted(puts: list[tuple[str, int]]) -> None:
     left = [key for key in last if cache.get(key) is not None]
     assert len(left) == len(cache)
     assert cache.bytes == sum(300 + 4 * last[key] for key in left)
+
+
+WORDS = st.lists(st.text("ab<|.", min_size=1, max_size=5), min_size=1, max_size=12)
+
+
+@given(WORDS, st.text("ab<|.", max_size=60))
+def test_a_tree_finds_what_trying_the_longest_first_finds(words: list[str], text: str) -> None:
+    flat = "|".join(map(re.escape, sorted(words, key=len, reverse=True)))
+    found = [match.span() for match in re.finditer(any_of(words), text)]
+    assert found == [match.span() for match in re.finditer(flat, text)]
+
+
+def test_a_tree_may_be_deep_and_wide() -> None:
+    words = [f"<unused{number}>" for number in range(7000)] + [
+        "\n" * count for count in range(1, 400)
+    ]
+    pattern = re.compile(any_of([*words, "x" * 3000]))
+    assert [match[0] for match in pattern.finditer(f"<unused<unused6999>{LONG}\n\n\ny")] == [
+        "<unused6999>",
+        "\n\n\n",
+    ]

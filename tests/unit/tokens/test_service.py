@@ -147,7 +147,7 @@ async def test_a_prompt_that_takes_too_long_goes_by_its_text(make: Make) -> None
     source.go.set()
 
 
-async def test_who_joined_is_told_when_the_first_gave_up(make: Make) -> None:
+async def test_who_joined_gets_it_though_the_first_leaves(make: Make) -> None:
     source = Slow()
     service = make(source, deadline_s=10.0, threads=4)
     async with asyncio.TaskGroup() as group:
@@ -156,10 +156,28 @@ async def test_who_joined_is_told_when_the_first_gave_up(make: Make) -> None:
         second = group.create_task(service.tokens(request(chat("hi"))))
         await until(lambda: service.shared == 1)
         first.cancel()
-    source.go.set()
-    assert second.result() is None
-    assert service.inexact == {Reason.DEADLINE: 1}
+        await until(first.done)
+        source.go.set()
+    assert second.result() is not None
+    assert (service.exact, service.inexact, source.begun) == (1, {}, 1)
     assert service.pending == 0
+    await until(lambda: not service._flights)
+
+
+async def test_a_body_that_is_too_long_is_not_even_read(make: Make) -> None:
+    source = Slow()
+    service = make(source, limit_bytes=200)
+    assert await service.tokens(request(chat("x" * 300))) is None
+    assert (service.inexact, source.begun) == ({Reason.TOO_LONG: 1}, 0)
+
+
+async def test_what_goes_on_ends_with_the_service(make: Make) -> None:
+    source = Slow()
+    service = make(source, deadline_s=0.01)
+    assert await service.tokens(request(chat("hi"))) is None
+    service.close()
+    await until(lambda: not service._flights)
+    source.go.set()
 
 
 async def test_who_joined_may_leave_alone(make: Make) -> None:
