@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 .PHONY: help demo test test-engine check format bench clean
 help:
 	@echo 'make demo               a small fleet, the router before it, and what prefix routing gains'
-	@echo 'make demo ENGINE=vllm   the same with two real vLLM workers on this CPU (2.5 GB, 2 min on first use)'
+	@echo 'make demo ENGINE=vllm   the same with two real vLLM workers on this CPU (2.7 GB, 2 min on first use)'
 	@echo 'make test               all tests, but those against real vLLM'
 	@echo 'make test-engine        end-to-end tests against real vLLM on this CPU'
 	@echo 'make check              format, lint, types, layers, dependencies'

@@ -13,7 +13,6 @@ from math import inf
 from time import perf_counter
 from typing import Protocol
 
-from router.fleet.fleet import Fleet
 from router.fleet.worker import Worker
 from router.ids import Tier, WorkerId
 from router.index.knowledge import Knowledge
@@ -74,7 +73,6 @@ class ExactPrompts:
 
     def __init__(
         self,
-        fleet: Fleet,
         knowledge: Knowledge,
         tokens: TokenService,
         *,
@@ -84,7 +82,6 @@ class ExactPrompts:
     ) -> None:
         self.tokens = tokens
         self.audit = TokenAudit()
-        self._fleet = fleet
         self._knowledge = knowledge
         self._events = events
         self._deep = deep

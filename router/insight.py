@@ -167,7 +167,6 @@ def insight(settings: Settings, fleet: Fleet, predicted: PredictedIndex) -> Insi
     tiers = _tiers(settings)
     sizes: dict[str, Set[int]] = {}
     exact = ExactPrompts(
-        fleet,
         knowledge,
         TokenService(library, asked, deadline_s=settings.token_deadline_s),
         events=[

@@ -150,7 +150,7 @@ class Stage:
             worker.pool = self.pools[worker.id[0]]  # type: ignore[assignment]
         self.memory = MemoryIndex(capacity_tokens=1e9, max_blocks=10**9)
         self.index = knowledge_of(PredictedIndex(self.memory, default_kv_tokens=10**9))
-        self.exact = text_only(self.fleet, self.index)
+        self.exact = text_only(self.index)
         self.metrics, self.homes, cost = Metrics(), ResponseHomes(), CostModel(Rates())
         self.identities, self.log = TextIdentity(), io.BytesIO()
         learner = Learner(self.index, self.identities, cost, self.metrics)

@@ -227,9 +227,9 @@ def knowledge_of(predicted: PredictedIndex) -> Knowledge:
     return Knowledge(predicted, UnionIndex())
 
 
-def text_only(fleet: Fleet, knowledge: Knowledge) -> ExactPrompts:
+def text_only(knowledge: Knowledge) -> ExactPrompts:
     """Nobody's prompts are tokenized."""
-    return ExactPrompts(fleet, knowledge, TokenService({}))
+    return ExactPrompts(knowledge, TokenService({}))
 
 
 def at_once(step: Coroutine[Any, Any, T]) -> T:

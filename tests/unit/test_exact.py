@@ -78,7 +78,6 @@ class Bench:
         self.cpu = UnionIndex()
         self.sizes = {16}
         self.exact = ExactPrompts(
-            self.fleet,
             self.knowledge,
             self.service,
             events=[TierEvents(Tier.CPU, self.cpu, lambda: self.sizes)],

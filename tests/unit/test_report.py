@@ -70,7 +70,7 @@ class Desk:
         self.log = RequestLog(self.sink, json=True)
         self.cost = CostModel(self.rates)
         learner = Learner(self.index, self.identities, self.cost, self.metrics)
-        exact = text_only(self.fleet, self.index)
+        exact = text_only(self.index)
         self.reporter = Reporter(self.fleet, learner, exact, self.homes, self.metrics, self.log)
         self.chooser = Chooser(self.index, self.cost, self.metrics.lookup)
 
