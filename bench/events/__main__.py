@@ -5,7 +5,6 @@ python -m bench.events
 
 import argparse
 import asyncio
-import socket
 import statistics
 import subprocess
 import sys
@@ -88,6 +87,10 @@ def costs(blocks: int, batches: int) -> list[list[str]]:
 # -- through sockets -----------------------------------------------------------------------------
 
 
+_GIVEN_UP_S = 30.0
+"""A replay that has not come by then does not come any more."""
+
+
 class Probe:
     """How late a timer of 1 ms is: what a request's next step would wait."""
 
@@ -109,17 +112,16 @@ class Probe:
 @contextmanager
 def publisher(args: argparse.Namespace, seconds: float, past: int) -> Iterator[EventSource]:
     """A worker's process; gives its source."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
     command = [sys.executable, "-m", "bench.events.publisher"]
-    numbers = [f"{number}" for number in (port, args.rate, seconds, past, args.pool)]
+    numbers = [f"{number}" for number in (args.rate, seconds, past, args.pool)]
     process = subprocess.Popen([*command, *numbers], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdout is not None
     try:
-        process.stdout.readline()
-        yield EventSource(
-            WORKER, 0, f"tcp://127.0.0.1:{port}", replay=f"tcp://127.0.0.1:{port + 1}"
-        )
+        said = process.stdout.readline().decode().split()
+        if len(said) != 2:
+            sys.exit("bench.events: its publisher does not start")
+        events, replay = said
+        yield EventSource(WORKER, 0, events, replay=replay)
     finally:
         process.kill()
         process.communicate()
@@ -162,7 +164,7 @@ async def through_sockets(args: argparse.Namespace) -> list[list[str]]:
         row = await measured(source, lambda _, wall: wall > seconds)
         rows.append([f"{rate:,.0f} events/s", *row])
     with publisher(args, 0.0, past) as source:
-        row = await measured(source, lambda seen, _: seen.batches >= past)
+        row = await measured(source, lambda seen, wall: seen.batches >= past or wall > _GIVEN_UP_S)
         rows.append([f"replay of {past:,} batches", *row])
     return rows
 

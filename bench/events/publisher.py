@@ -1,9 +1,9 @@
 """A process that publishes events at a given rate, and replays the past: vLLM's side of the wire.
 
-    python -m bench.events.publisher PORT RATE SECONDS PAST POOL
+    python -m bench.events.publisher RATE SECONDS PAST POOL
 
-Binds PORT and PORT + 1 (replay), has a pool of POOL blocks and PAST batches from before anybody listened, says "ready", waits for a subscriber,
-publishes RATE block events a second, and answers replays until its standard input is closed.
+Has a pool of POOL blocks and PAST batches from before anybody listened, prints its endpoints (events, replay), waits for a
+subscriber, publishes RATE block events a second, and answers replays until its standard input is closed.
 """
 
 import select
@@ -22,14 +22,14 @@ END = (-1).to_bytes(8, "big", signed=True)
 class Publisher:
     """Both sockets, and what was published."""
 
-    def __init__(self, port: int, past: int, pool: int) -> None:
+    def __init__(self, past: int, pool: int) -> None:
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.pub = context.socket(zmq.XPUB)
         self.pub.set_hwm(100_000)
-        self.pub.bind(f"tcp://127.0.0.1:{port}")
+        self.pub.bind("tcp://127.0.0.1:*")
         self._router = context.socket(zmq.ROUTER)
         self._router.set_hwm(0)
-        self._router.bind(f"tcp://127.0.0.1:{port + 1}")
+        self._router.bind("tcp://127.0.0.1:*")
         self._steps = Pool(pool, BLOCK).steps(PROMPT_BLOCKS)
         for _ in range(pool // PROMPT_BLOCKS * 2):
             next(self._steps)  # until each block costs another one
@@ -37,6 +37,13 @@ class Publisher:
         ready = [next(self._steps) for _ in range(200)]
         self.mean = sum(map(block_events, ready)) / len(ready)
         self._ready = iter(ready)
+
+    @property
+    def endpoints(self) -> tuple[str, str]:
+        """Where it publishes and where it replays."""
+        found = (each.getsockopt_string(zmq.LAST_ENDPOINT) for each in (self.pub, self._router))
+        events, replay = found
+        return events, replay
 
     def prepare(self, count: int) -> None:
         """Make batches ahead: encoding them must not compete for the time to send them."""
@@ -58,12 +65,12 @@ class Publisher:
             self._router.send_multipart((client, b"", b"", END, b""))
 
 
-def main(port: int, rate: float, seconds: float, past: int, pool: int) -> None:
+def main(rate: float, seconds: float, past: int, pool: int) -> None:
     """Publish for a while, answer until told to end."""
-    publisher = Publisher(port, past, pool)
+    publisher = Publisher(past, pool)
     batches = int(rate * seconds / publisher.mean)
     publisher.prepare(batches)
-    print("ready", flush=True)
+    print(*publisher.endpoints, flush=True)
     while not publisher.pub.poll(10):
         publisher.answer()
     start = time.perf_counter()
@@ -77,4 +84,4 @@ def main(port: int, rate: float, seconds: float, past: int, pool: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3]), *map(int, sys.argv[4:]))
+    main(float(sys.argv[1]), float(sys.argv[2]), *map(int, sys.argv[3:]))
