@@ -72,8 +72,8 @@ class TokenService:
     """Token ids for requests. `sources` are by base model: an adapter is tokenized as its base; `other` is asked
     about models that are not among them.
 
-    A prompt gets `deadline_s`; `limit` of them are worked on at a time, and what comes on top is let go at once, as is a
-    body of more than `limit_bytes`.
+    A prompt gets `deadline_s`; `limit` of them are worked on at a time, those that nobody waits for any more included.
+    What comes on top is let go at once, as is a body of more than `limit_bytes`.
     What went well counts in `exact` (`shared`: by the work for an equal prompt), the rest in `inexact` by reason;
     none of it fails a request.
     """
@@ -108,6 +108,11 @@ class TokenService:
         except Inexact as why:
             self._count(why)
             return None
+        except asyncio.CancelledError:
+            if _is_leaving():
+                raise
+            self._count(Inexact(Reason.FAILED, "closed"))
+            return None
         except Exception as error:  # noqa: BLE001 - no mishap here is worth the request
             self._count(Inexact(Reason.FAILED, repr(error)))
             return None
@@ -133,7 +138,7 @@ class TokenService:
             raise Inexact(Reason.NO_TOKENIZER)
         if len(request.incoming.body) > self._limit_bytes:
             raise Inexact(Reason.TOO_LONG)
-        if self.pending >= self._limit:
+        if max(self.pending, len(self._flights)) >= self._limit:
             raise Inexact(Reason.BUSY)
         extras = extras_of(request, adapter)
         self.pending += 1
@@ -159,9 +164,8 @@ class TokenService:
             flight.add_done_callback(lambda _: self._flights.pop(key))
         else:
             self.shared += 1
-        result = await asyncio.shield(
-            flight
-        )  # who leaves does not end it for the others, nor for the cache
+        # Who leaves does not end it for the others, nor for the cache.
+        result = await asyncio.shield(flight)
         if isinstance(result, Inexact):
             raise Inexact(result.reason, result.detail)
         return result
@@ -176,8 +180,14 @@ class TokenService:
             return Inexact(Reason.FAILED, repr(error))
 
     def run(self, work: Callable[[], T]) -> Awaitable[T]:
-        """Run `work` beside the event loop. When who waits goes, work not yet begun is dropped; what runs goes on, for the cache."""
+        """Run `work` beside the event loop. When who waits goes, work not yet begun is dropped; what runs goes on."""
         return asyncio.get_running_loop().run_in_executor(self._executor, _guarded, work)
+
+
+def _is_leaving() -> bool:
+    """Who asks was cancelled, and not only the work that it waits for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _keyed(prompt: Prompt) -> tuple[Prompt, bytes]:

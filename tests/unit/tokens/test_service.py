@@ -180,6 +180,47 @@ async def test_what_goes_on_ends_with_the_service(make: Make) -> None:
     source.go.set()
 
 
+async def test_who_waits_when_it_is_closed_goes_by_the_text(make: Make) -> None:
+    source = Slow()
+    service = make(source, threads=1, deadline_s=10.0)
+    async with asyncio.TaskGroup() as group:
+        begun = group.create_task(service.tokens(request(chat("a"))))
+        await until(lambda: source.begun == 1)
+        queued = group.create_task(service.tokens(request(chat("b"))))
+        await until(lambda: service.pending == 2)
+        service.close()
+    source.go.set()
+    assert (begun.result(), queued.result()) == (None, None)
+    assert (service.inexact, service.pending) == ({Reason.FAILED: 2}, 0)
+
+
+async def test_who_leaves_is_not_held(make: Make) -> None:
+    source = Slow()
+    service = make(source, deadline_s=10.0)
+    asked = asyncio.create_task(service.tokens(request(chat("a"))))
+    await until(lambda: source.begun == 1)
+    asked.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asked
+    assert (service.inexact, service.pending) == ({}, 0)
+    source.go.set()
+
+
+async def test_work_that_nobody_waits_for_counts_as_work(make: Make) -> None:
+    source = Slow()
+    service = make(source, threads=4, limit=2, deadline_s=10.0)
+    asked = [asyncio.create_task(service.tokens(request(chat(turn)))) for turn in ("a", "b")]
+    await until(lambda: source.begun == 2)
+    for task in asked:
+        task.cancel()
+    await asyncio.wait(asked)
+    assert await service.tokens(request(chat("c"))) is None
+    assert (service.inexact, service.pending) == ({Reason.BUSY: 1}, 0)
+    source.go.set()
+    await until(lambda: not service._flights)
+    assert await service.tokens(request(chat("c"))) is not None
+
+
 async def test_who_joined_may_leave_alone(make: Make) -> None:
     source = Slow()
     service = make(source, deadline_s=10.0, threads=4)
