@@ -1,6 +1,7 @@
 """ZMQ: the sockets that batches come through. Read without waiting, one message at a time, by `ingest`."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Protocol, TypeAlias
@@ -11,6 +12,8 @@ from router.events.ingest import Job
 from router.events.subscriber import Reply
 
 Context: TypeAlias = "zmq.Context[zmq.Socket[bytes]]"
+
+logger = logging.getLogger(__name__)
 
 _HIGH_WATER_MARK = 1_000
 """Messages that a socket reads ahead. More wait at the worker, which drops what is too much."""
@@ -125,7 +128,7 @@ class Listener:
     """A SUB socket (an `ingest.Job`) for one source, or for several that dial in and differ by their topic.
 
     Nothing is heard before a connection stands, nor while it is broken: each time that it stands the inboxes are told
-    to check. Raises OSError when the endpoint cannot be had. `strangers` counts messages that belong to nobody.
+    to check. Raises OSError when the endpoint cannot be had. `strangers` counts messages that belong to nobody; the first is told.
     """
 
     def __init__(
@@ -137,6 +140,7 @@ class Listener:
         on_work: Callable[[Job], None],
     ) -> None:
         self.strangers = 0
+        self._endpoint = endpoint
         self._inboxes: dict[bytes | None, Inbox] = {}
         with _opening(endpoint) as opened:
             self._reader = _Reader(context, zmq.SUB, lambda: on_work(self))
@@ -163,6 +167,8 @@ class Listener:
             return False
         inbox = self._inboxes.get(frames[0]) or self._inboxes.get(None)
         if inbox is None or len(frames) != 3 or len(frames[1]) != 8:
+            if not self.strangers:
+                logger.warning("events of nobody at %s, topic %r", self._endpoint, frames[0])
             self.strangers += 1
         else:
             inbox.offer(int.from_bytes(frames[1], "big"), frames[2])

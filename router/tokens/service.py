@@ -1,6 +1,7 @@
 """Gives prompts their token ids, beside the event loop and in time, or not at all."""
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,8 @@ from router.tokens.prompt import (
     TokenIds,
 )
 from router.tokens.segments import text_key
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -92,7 +95,7 @@ class TokenService:
         self.shared = 0
         self.inexact: Counter[Reason] = Counter()
         self.pending = 0
-        self.last_failure = ""
+        self._failing = False  # so that it is told once
         self._sources = sources
         self._other = other
         self._deadline_s = deadline_s
@@ -117,6 +120,7 @@ class TokenService:
             self._count(Inexact(Reason.FAILED, repr(error)))
             return None
         self.exact += 1
+        self._failing = False
         return prompt
 
     def close(self) -> None:
@@ -128,7 +132,9 @@ class TokenService:
     def _count(self, why: Inexact) -> None:
         self.inexact[why.reason] += 1
         if why.reason is Reason.FAILED:
-            self.last_failure = why.detail
+            if not self._failing:
+                logger.warning("prompts go by their text, tokenizing fails: %s", why.detail)
+            self._failing = True
 
     async def _tokens(self, request: Request, adapter: Adapter | None) -> TokenPrompt:
         if request.endpoint.name not in ENDPOINTS:

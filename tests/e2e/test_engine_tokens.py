@@ -87,7 +87,7 @@ def found(service: TokenService, path: str, body: dict[str, Any]) -> TokenPrompt
         return await service.tokens(request(body, path=path))
 
     prompt = asyncio.run(look())
-    assert prompt is not None, (service.inexact, service.last_failure)
+    assert prompt is not None, service.inexact
     return prompt
 
 

@@ -1,7 +1,6 @@
 """The benchmark of choosing: its rig is what it says, and a small run prints every row."""
 
 import re
-import shlex
 import subprocess
 import sys
 
@@ -11,8 +10,7 @@ from bench.choosing.__main__ import OPERATIONS, PROMPTS, decide, parser
 from bench.choosing.line import Line
 from bench.choosing.rig import RUNNING, Rig
 from bench.dataplane.harness import ROOT
-
-MANUAL = (ROOT / "bench/README.md").read_text(encoding="utf-8")
+from tests.unit.bench.manual import check_commands, check_options
 
 
 @pytest.fixture
@@ -91,21 +89,9 @@ def test_a_small_run_prints_every_row() -> None:
     assert min(times) > 0.0
 
 
-def section() -> str:
-    found = re.search(r"^## `bench/choosing`.*?(?=^## |\Z)", MANUAL, re.MULTILINE | re.DOTALL)
-    assert found
-    return found[0]
-
-
 def test_the_manual_s_commands_are_understood() -> None:
-    lines = re.findall(r"^python -m bench\.choosing(.*?)(?:#.*)?$", section(), re.MULTILINE)
-    assert lines
-    for line in lines:
-        parser().parse_args(shlex.split(line))
+    check_commands("choosing", parser())
 
 
 def test_the_manual_names_every_option_and_no_other() -> None:
-    cells = re.findall(r"^\| (`--.*?) \|", section(), re.MULTILINE)
-    named = {name for cell in cells for name in re.findall(r"--[a-z-]+", cell)}
-    options = {option for action in parser()._actions for option in action.option_strings}
-    assert named == options - {"-h", "--help"}
+    check_options("choosing", parser())

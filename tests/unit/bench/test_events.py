@@ -1,7 +1,5 @@
 """The benchmark of events: its load is what it says, and a small run prints every row."""
 
-import re
-import shlex
 import subprocess
 import sys
 
@@ -11,8 +9,7 @@ from bench.dataplane.harness import ROOT
 from bench.events.__main__ import KINDS, batch_costs, parser
 from bench.events.load import Pool, block_events
 from router.events.wire import BlockRemoved, BlockStored, decode
-
-MANUAL = (ROOT / "bench/README.md").read_text(encoding="utf-8")
+from tests.unit.bench.manual import check_commands, check_options
 
 
 def test_a_full_pool_loses_a_block_for_each_that_is_new() -> None:
@@ -58,28 +55,14 @@ def test_a_small_run_prints_every_row() -> None:
     assert [row[0] for row in rows if row[0] in KINDS] == [*KINDS] * 2
     loads = {row[0]: row for row in rows}
     assert loads["nothing"][1] == "0"
-    for name in (
-        "5,000 events/s",
-        "replay of 50 batches",
-    ):  # how many depends on who else is busy here
+    for name in ("5,000 events/s", "replay of 50 batches"):
+        # how many depends on who else is busy here
         assert all(float(cell.replace(",", "")) >= 0 for cell in loads[name][1:3])
 
 
-def section() -> str:
-    found = re.search(r"^## `bench/events`.*?(?=^## |\Z)", MANUAL, re.MULTILINE | re.DOTALL)
-    assert found
-    return found[0]
-
-
 def test_the_manual_s_commands_are_understood() -> None:
-    lines = re.findall(r"^python -m bench\.events(.*?)(?:#.*)?$", section(), re.MULTILINE)
-    assert lines
-    for line in lines:
-        parser().parse_args(shlex.split(line))
+    check_commands("events", parser())
 
 
 def test_the_manual_names_every_option_and_no_other() -> None:
-    cells = re.findall(r"^\| (`--.*?) \|", section(), re.MULTILINE)
-    named = {name for cell in cells for name in re.findall(r"--[a-z-]+", cell)}
-    options = {option for action in parser()._actions for option in action.option_strings}
-    assert named == options - {"-h", "--help"}
+    check_options("events", parser())

@@ -1,7 +1,5 @@
 """The benchmark of the index: its load is what it says, and a small run prints every row."""
 
-import re
-import shlex
 import subprocess
 import sys
 
@@ -11,8 +9,7 @@ from bench.dataplane.harness import ROOT
 from bench.index.__main__ import HELD_BY, Hall, Stream, parser
 from bench.index.memory import bytes_per_block, fill
 from router.index.union import UnionIndex
-
-MANUAL = (ROOT / "bench/README.md").read_text(encoding="utf-8")
+from tests.unit.bench.manual import check_commands, check_options
 
 
 @pytest.mark.parametrize("holders", [1, 3])
@@ -75,21 +72,9 @@ def test_a_small_run_prints_every_row() -> None:
     assert all(float(cell.replace(",", "")) > 0 for row in events for cell in row[1:])
 
 
-def section() -> str:
-    found = re.search(r"^## `bench/index`.*?(?=^## |\Z)", MANUAL, re.MULTILINE | re.DOTALL)
-    assert found
-    return found[0]
-
-
 def test_the_manual_s_commands_are_understood() -> None:
-    lines = re.findall(r"^python -m bench\.index(.*?)(?:#.*)?$", section(), re.MULTILINE)
-    assert lines
-    for line in lines:
-        parser().parse_args(shlex.split(line))
+    check_commands("index", parser())
 
 
 def test_the_manual_names_every_option_and_no_other() -> None:
-    cells = re.findall(r"^\| (`--.*?) \|", section(), re.MULTILINE)
-    named = {name for cell in cells for name in re.findall(r"--[a-z-]+", cell)}
-    options = {option for action in parser()._actions for option in action.option_strings}
-    assert named == options - {"-h", "--help"}
+    check_options("index", parser())

@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import re
-import shlex
 import sys
 from pathlib import Path
 
@@ -14,8 +12,7 @@ from bench.policies.__main__ import DEFAULT, parser, turns
 from router.demo.fleet import simulated_workers
 from router.routing.registry import POLICIES
 from tests.fakes.ports import free_ports
-
-MANUAL = (ROOT / "bench/README.md").read_text(encoding="utf-8")
+from tests.unit.bench.manual import check_commands, check_options
 
 
 def test_every_policy_has_every_place_in_turn() -> None:
@@ -31,24 +28,12 @@ def test_unknown_policies_are_refused() -> None:
         parser().parse_args(["--policy", "prefiks"])
 
 
-def section() -> str:
-    found = re.search(r"^## `bench/policies`.*?(?=^## |\Z)", MANUAL, re.MULTILINE | re.DOTALL)
-    assert found
-    return found[0]
-
-
 def test_the_manual_s_commands_are_understood() -> None:
-    lines = re.findall(r"^python -m bench\.policies(.*?)(?:#.*)?$", section(), re.MULTILINE)
-    assert lines
-    for line in lines:
-        parser().parse_args(shlex.split(line))
+    check_commands("policies", parser())
 
 
 def test_the_manual_names_every_option_and_no_other() -> None:
-    cells = re.findall(r"^\| (`--.*?) \|", section(), re.MULTILINE)
-    named = {name for cell in cells for name in re.findall(r"--[a-z-]+", cell)}
-    options = {option for action in parser()._actions for option in action.option_strings}
-    assert named == options - {"-h", "--help"}
+    check_options("policies", parser())
 
 
 @pytest.mark.timeout(120)

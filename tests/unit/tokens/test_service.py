@@ -253,13 +253,17 @@ class PanicError(BaseException):
 
 
 @pytest.mark.parametrize("failure", [ValueError("odd"), PanicError("odd"), MemoryError("odd")])
-async def test_a_failing_tokenizer_fails_no_request(make: Make, failure: BaseException) -> None:
+async def test_a_failing_tokenizer_fails_no_request(
+    make: Make, failure: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
     source = Slow(failure)
     source.go.set()
     service = make(source)
     assert await service.tokens(request(chat("hi"))) is None
-    assert service.inexact == {Reason.FAILED: 1}
-    assert "odd" in service.last_failure
+    assert await service.tokens(request(chat("hi again"))) is None
+    assert service.inexact == {Reason.FAILED: 2}
+    (warning,) = caplog.messages
+    assert "odd" in warning
 
 
 async def test_a_failure_is_shared_too(make: Make) -> None:
