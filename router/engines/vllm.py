@@ -1,6 +1,7 @@
 """vLLM's dialect (0.32): health, models; cache size and load from its metrics."""
 
 import re
+from contextlib import suppress
 from math import isfinite, nan
 from typing import Any
 
@@ -118,20 +119,16 @@ def gauges_in(metrics: bytes) -> dict[int, Gauges]:
 
 
 def _by_engine(page: bytes, start: bytes) -> dict[int, float]:
-    """The samples whose lines begin with `start` by their engine, 0 if they name none; NaN is no number."""
+    """The samples whose lines begin with `start` by their engine, 0 if they name none. Lines that are none are passed
+    over.
+    """
     found = {}
     at = page.find(start)
     while at >= 0:
         end = page.find(b"\n", at + 1)
         labels, _, value = page[at : end if end >= 0 else len(page)].rpartition(b"} ")
         engine = _ENGINE.search(labels)
-        found[int(engine[1]) if engine else 0] = _number(value)
+        with suppress(ValueError):
+            found[int(engine[1]) if engine else 0] = float(value)
         at = page.find(start, at + 1)
     return found
-
-
-def _number(text: bytes) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return nan

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from router.engines import vllm
@@ -234,6 +234,8 @@ def test_what_each_rank_has_to_do(metrics: bytes, gauges: dict[int, Gauges]) -> 
 
 
 @given(st.binary(max_size=50), st.binary(max_size=50))
+@example(b"", b"vllm:num_requests_waiting{")  # a page that was cut off
+@example(b"vllm:num_requests_running{", b'vllm:kv_cache_usage_perc{engine="1"} x')
 def test_noise_around_the_gauges_does_no_harm(before: bytes, after: bytes) -> None:
     found = gauges_in(before + b"\n" + page((3.0, 2.0, 0.25), (5.0, 2.0, 0.25)) + after)
     assert [gauges.running for gauges in found.values()] == [3, 5]
