@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 _FAN = 32
 _CONNECTIONS = 16
 _TIMEOUT_S = 1.0
-"""For the connection's own sake: who asks waits less."""
 
 
 class RedisTier:
@@ -22,13 +21,20 @@ class RedisTier:
 
     `world_size` counts the workers of one engine (tensor times pipeline parallel). `key_prefix` is that of LMCache's
     `valkey` adapter; its `resp` adapter has none. Raises ValueError for a URL that is none, ImportError, saying what to
-    install, without a driver.
+    install, without a driver. `timeout_s` is for connections: who asks waits less.
     """
 
     name = "LMCache's Redis"
 
-    def __init__(self, url: str, *, world_size: int = 1, key_prefix: str = "") -> None:
-        self._client = _client(url)
+    def __init__(
+        self,
+        url: str,
+        *,
+        world_size: int = 1,
+        key_prefix: str = "",
+        timeout_s: float = _TIMEOUT_S,
+    ) -> None:
+        self._client = _client(url, timeout_s)
         self._ranks = kv_ranks(world_size)
         self._prefix = f"{key_prefix}@" if key_prefix else ""
 
@@ -61,7 +67,7 @@ class RedisTier:
         return [prefix + store_key(chunks, place, rank) for place in part for rank in self._ranks]
 
 
-def _client(url: str) -> "Redis":
+def _client(url: str, timeout_s: float) -> "Redis":
     try:
         from redis.asyncio import BlockingConnectionPool, Redis  # noqa: PLC0415
     except ImportError as error:
@@ -71,9 +77,9 @@ def _client(url: str) -> "Redis":
     pool = BlockingConnectionPool.from_url(
         url,
         max_connections=_CONNECTIONS,
-        timeout=_TIMEOUT_S,
-        socket_timeout=_TIMEOUT_S,
-        socket_connect_timeout=_TIMEOUT_S,
+        timeout=timeout_s,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
         protocol=2,  # one round trip less to connect, and all that EXISTS needs
     )
     return Redis.from_pool(pool)

@@ -19,6 +19,8 @@ from router.tiers.l2 import RedisTier
 from tests.fakes.redis_server import redis_server
 
 SIZE = 4
+PATIENCE_S = 60.0
+"""On a machine that has other things to do, too."""
 LONG = Chunker(SIZE).chunks(range(4 * 100), "/models/m")
 
 
@@ -37,7 +39,7 @@ async def client(url: str) -> AsyncIterator["Redis[Any]"]:
 
 @asynccontextmanager
 async def tier(url: str, **options: Any) -> AsyncIterator[RedisTier]:
-    asked = RedisTier(url, **options)
+    asked = RedisTier(url, timeout_s=PATIENCE_S, **options)
     try:
         yield asked
     finally:
