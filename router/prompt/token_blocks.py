@@ -15,6 +15,7 @@ import xxhash
 
 from router.ids import BlockKey
 from router.prompt.blocks import chain_seed
+from router.prompt.segments import HASH, SEGMENT, behind, segment_start
 
 Extra: TypeAlias = Sequence[object] | None
 """What besides its tokens goes into a block, in vLLM's order: the adapter's name, (digest, offset) of each medium that
@@ -22,6 +23,9 @@ overlaps the block, the cache salt in the first block, a digest of prompt embedd
 """
 
 _ID_BYTES = array("I").itemsize
+_SEGMENT_BITS = 5
+_SEGMENT_MASK = (1 << _SEGMENT_BITS) - 1
+"""Segments have 32 blocks at first, on average."""
 
 
 class Media(NamedTuple):
@@ -35,7 +39,7 @@ class Media(NamedTuple):
 @lru_cache(maxsize=64)
 def token_seed(block_size: int) -> BlockKey:
     """Where chains of blocks of `block_size` tokens start."""
-    return chain_seed(b"tokens", block_size.to_bytes(4, "little"))
+    return segment_start(chain_seed(b"tokens", block_size.to_bytes(4, "little")))
 
 
 def pack(tokens: Iterable[int]) -> bytes:
@@ -54,7 +58,10 @@ def block_contents(packed: bytes, block_size: int, extras: Sequence[Extra]) -> I
 
 def next_key(parent: BlockKey, content: bytes) -> BlockKey:
     """The key of the block with this content behind `parent`."""
-    return xxhash.xxh3_64_intdigest(content, parent)
+    digest = xxhash.xxh3_64_intdigest(content, parent)
+    if digest & _SEGMENT_MASK:  # as `behind` says, but faster
+        return digest & HASH | parent & SEGMENT
+    return behind(digest, parent, _SEGMENT_BITS)
 
 
 def token_keys(
