@@ -1,0 +1,1 @@
+"""What several routers know together, in a Redis."""

@@ -1,0 +1,179 @@
+"""The seam to the store that routers share, and what goes through it."""
+
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, TypeAlias
+
+import msgspec
+
+from router.ids import BlockKey, WorkerId
+
+Holder: TypeAlias = int
+"""Who holds a block: a worker's number times four, plus a `Kind`; below 65536."""
+
+MAX_WORKERS = 1 << 14
+KINDS = 4
+TEXT, GPU, CPU, DISK = range(KINDS)
+"""What is known of: blocks of text that were sent, blocks of tokens by where the worker says that it has them."""
+
+IGNORED = (0, 0xFFFF)
+"""The stamp and window of a holder that is not asked about."""
+
+
+class StoreError(Exception):
+    """The store cannot be asked. `reason`: one of `late`, `failed`, `full`, `read_only`."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class Hold(NamedTuple):
+    """`holder` has these blocks, stamped with its age: what it had under older stamps may count no more."""
+
+    holder: Holder
+    stamp: int
+    keys: Sequence[BlockKey]
+
+
+class Drop(NamedTuple):
+    """`holder` has these blocks no more."""
+
+    holder: Holder
+    keys: Sequence[BlockKey]
+
+
+Write: TypeAlias = Hold | Drop
+
+
+class Row(NamedTuple):
+    """A worker's row on the board. `inflight` to `pending_ms` are sums over all routers: requests, those before their
+    first token, their uncached tokens, and predicted milliseconds. `clock`: new tokens that the worker was ever sent.
+    `running`, `waiting`, `kv_permille`: what its metrics said, if anybody `told`.
+    """
+
+    inflight: int = 0
+    pending: int = 0
+    tokens: int = 0
+    pending_ms: int = 0
+    clock: int = 0
+    running: int = 0
+    waiting: int = 0
+    kv_permille: int = 0
+    told: int = 0
+
+
+class Share(NamedTuple):
+    """What one router has under way at a worker; as in `Row`."""
+
+    inflight: int = 0
+    pending: int = 0
+    tokens: int = 0
+    pending_ms: int = 0
+
+
+class Told(NamedTuple):
+    """What a worker's metrics said; as in `Row`."""
+
+    running: int
+    waiting: int
+    kv_permille: int
+
+
+class Change(NamedTuple):
+    """News of a worker, by its number: `share` replaces what this router said before; `sent`: new tokens."""
+
+    number: int
+    share: Share
+    sent: int = 0
+    told: Told | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """A router. `leads`: it takes leases before those that only follow do."""
+
+    name: str
+    leads: bool = True
+
+
+_ROW = struct.Struct(">IIIIIHHHH")
+
+
+_VALID = struct.Struct(">HH")
+
+
+def stamp_of(valid: bytes, holder: Holder) -> tuple[int, int]:
+    """A holder's stamp and window in `Store.look_up`'s `valid`."""
+    at = holder * _VALID.size
+    return _VALID.unpack_from(valid, at) if at < len(valid) else IGNORED
+
+
+def pack_rows(rows: Iterable[Row]) -> bytes:
+    """A board's rows as it keeps them."""
+    return b"".join([_ROW.pack(*row) for row in rows])
+
+
+def rows_of(packed: bytes) -> list[Row]:
+    """A board's rows."""
+    whole = len(packed) // _ROW.size * _ROW.size
+    return [Row(*row) for row in _ROW.iter_unpack(packed[:whole])]
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """What all routers have under way. `epoch` changes when the store was emptied; `known` is False when it had
+    forgotten the router that asks, and what that had told before. `rows` by number, packed, empty if they were not
+    wanted; `leaders`, `followers`: how many routers there are; `facts`: the version of what is known of workers.
+    """
+
+    epoch: bytes
+    known: bool
+    rows: bytes
+    leaders: int
+    followers: int
+    facts: int
+
+
+class Answer(NamedTuple):
+    """Leading blocks by holder, for each question; the board's rows if they were asked for."""
+
+    runs: list[dict[Holder, int]]
+    rows: bytes | None
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """What who holds a worker's lease knows of it, for the others. `blocks`: tokens in a block of its tiers that say
+    what they hold, by `Kind`; `whole`: all of it. `lives`: by kind, how often it was started over.
+    """
+
+    up: bool = False
+    report: bytes = b""
+    blocks: Mapping[int, int] = {}
+    whole: bool = False
+    lives: Mapping[int, int] = {}
+
+
+class Store(Protocol):
+    """Who holds which block, and the board. All raise `StoreError`."""
+
+    async def look_up(
+        self, epoch: bytes, questions: Sequence[Sequence[BlockKey]], valid: bytes, *, rows: bool
+    ) -> Answer:
+        """How many leading keys of each chain are held, by whom. `valid`: stamp and window of every holder, two bytes
+        each in network order, by its number; what is stamped earlier than the window before the stamp does not count.
+        """
+
+    async def write(self, epoch: bytes, writes: Sequence[Write]) -> None:
+        """Take these in, in order."""
+
+    async def publish(
+        self, replica: Replica, changes: Sequence[Change], *, rows: bool = True
+    ) -> Board:
+        """Put news on the board, and read it. Who does not do so for some seconds is taken off it."""
+
+    async def enrol(self, workers: Sequence[WorkerId]) -> list[int]:
+        """The workers' numbers, the same for all routers, -1 where none is left; to be called every so often for as
+        long as they are there.
+        """

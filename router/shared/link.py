@@ -1,0 +1,125 @@
+"""The connection to the shared Redis: batches of commands, each sent in one go."""
+
+from collections.abc import Sequence
+from importlib import resources
+from typing import Any, NamedTuple, TypeAlias, cast
+
+from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster, Sentinel
+from redis.asyncio.connection import parse_url
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import MovedError, NoScriptError, RedisError
+
+from router.shared.base import StoreError
+from router.shared.urls import Target, parse
+
+Word: TypeAlias = bytes | str | int
+
+_CONNECTIONS = 16
+_SCRIPTS = ("lookup", "hold", "drop", "publish", "enrol", "lease", "facts")
+
+
+class Script(NamedTuple):
+    """A call of one of the scripts. `keys`: all in one slot."""
+
+    name: str
+    keys: Sequence[bytes]
+    arguments: Sequence[Word]
+
+
+class Plain(NamedTuple):
+    """A call of one of the server's own commands, its name first, as str."""
+
+    words: Sequence[Word]
+
+
+Command: TypeAlias = Script | Plain
+
+
+class Link:
+    """Runs batches of commands on a connection of its own (in a cluster: on one to each server that is concerned).
+
+    `timeout_s` bounds what is done with connections; who asks may wait less. Raises ValueError for a URL that is none.
+    """
+
+    def __init__(self, url: str, *, timeout_s: float = 1.0) -> None:
+        target = parse(url)
+        self.is_cluster = target.kind == "cluster"
+        """What a script touches must be in one slot."""
+        self._client = _client(target, timeout_s)
+        self._digests: dict[str, str] = {}
+
+    async def run(self, commands: Sequence[Command]) -> list[Any]:
+        """The replies, in order. Raises `StoreError` if any command failed."""
+        replies = await self._send(commands)
+        if any(isinstance(reply, NoScriptError) for reply in replies):
+            self._digests = {}
+            replies = await self._send(commands)
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise _store_error(reply)
+        return replies
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.aclose()
+
+    async def _send(self, commands: Sequence[Command]) -> list[Any]:
+        try:
+            await self._load()
+            pipeline: Any = self._client.pipeline(transaction=False)
+            for command in commands:
+                pipeline.execute_command(*self._words(command))
+            replies: list[Any] = await pipeline.execute(raise_on_error=False)
+        except (RedisError, OSError, TimeoutError) as error:
+            raise _store_error(error) from error
+        return replies
+
+    def _words(self, command: Command) -> Sequence[Word]:
+        if isinstance(command, Plain):
+            return command.words
+        digest = self._digests[command.name]
+        return ("EVALSHA", digest, len(command.keys), *command.keys, *command.arguments)
+
+    async def _load(self) -> None:
+        if self._digests:
+            return
+        digests = {}
+        for name in _SCRIPTS:
+            source = resources.files("router.shared").joinpath("scripts", f"{name}.lua")
+            digest: Any = await self._client.script_load(source.read_text(encoding="utf-8"))
+            digests[name] = digest.decode() if isinstance(digest, bytes) else digest
+        self._digests = digests
+
+
+def _store_error(error: BaseException) -> StoreError:
+    if isinstance(error, MovedError):
+        return StoreError("failed", "it is a cluster: its URL must begin with redis+cluster://")
+    text = str(error) or type(error).__name__
+    if isinstance(error, TimeoutError) or "Timeout" in text:
+        return StoreError("late", text)
+    if "OOM" in text or "maxmemory" in text:
+        return StoreError("full", text)
+    if "READONLY" in text or "read only" in text:
+        return StoreError("read_only", text)
+    return StoreError("failed", text)
+
+
+def _client(target: Target, timeout_s: float) -> Redis | RedisCluster:
+    options: dict[str, Any] = {
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s,
+        "protocol": 2,  # one round trip less to connect, and all that is needed
+        "retry": Retry(NoBackoff(), 0),
+    }
+    if target.kind == "cluster":
+        return RedisCluster.from_url(target.url, max_connections=_CONNECTIONS, **options)
+    if target.kind == "sentinel":
+        own = {**parse_url(target.url), **options}
+        del own["host"]
+        sentinel = Sentinel(target.sentinels, sentinel_kwargs=options)  # type: ignore[no-untyped-call]
+        return cast("Redis", sentinel.master_for(target.master, **own))
+    pool = BlockingConnectionPool.from_url(
+        target.url, max_connections=_CONNECTIONS, timeout=timeout_s, **options
+    )
+    return Redis.from_pool(pool)
