@@ -50,8 +50,8 @@ def _samples(fleet: Fleet, insight: Insight) -> Callable[[], Iterable[WorkerSamp
             WorkerSample(
                 worker.id,
                 worker.up,
-                worker.load.inflight,
-                worker.load.pending_tokens(now),
+                worker.load.own,
+                worker.load.part(now).tokens,
                 insight.blocks(worker.id),
             )
             for worker in fleet

@@ -1,4 +1,5 @@
-"""How much a worker has to do: our own requests to it, and what its metrics say of others'.
+"""How much a worker has to do: our own requests to it, those of other routers that tell of them, and what its metrics
+say of anybody else's.
 
 A request is pending until its first token: then its prefill is over and the next one's runs. An answer
 that does not stream shows no first token, so its prefill is taken to end when it was predicted to.
@@ -36,24 +37,39 @@ class PendingPrefill:
 
 
 class Counts(NamedTuple):
-    """Our requests on a worker: all, and those whose first token has not come."""
+    """Requests on a worker that routers know of: all, and those whose first token has not come."""
 
     inflight: int
     pending: int
+
+
+class Part(NamedTuple):
+    """What some routers have under way at a worker: requests, those whose first token has not come, the uncached tokens
+    and predicted seconds of these, and the prompts of all.
+    """
+
+    inflight: int = 0
+    pending: int = 0
+    tokens: float = 0.0
+    seconds: float = 0.0
+    context: float = 0.0
 
 
 class Load:
     """Requests in flight on one worker and the prefill work among them.
 
     `pending` has those that wait for their first token, oldest first; it is only to be looked at from outside.
-    `context_tokens`: the prompts in flight, together. What the worker's metrics last told, None while they do
-    not: `kv_usage`, the share of its KV cache that running requests hold; `reported_waiting` and
-    `reported_running`, requests whoever sent them. `foreign`: how many of those are not ours.
+    `context_tokens`: the prompts in flight, together. `inflight` and all that is pending include what other routers
+    told by `share`; `own` does not. What the worker's metrics last told, None while they do not: `kv_usage`, the share
+    of its KV cache that running requests hold; `reported_waiting` and `reported_running`, requests whoever sent them.
+    `foreign`: how many of those no router knows of.
     """
 
     __slots__ = (
         "_assumed",
         "_head_since",
+        "_others",
+        "_others_prefill",
         "_seconds",
         "_stuck",
         "_tokens",
@@ -63,6 +79,7 @@ class Load:
         "foreign",
         "inflight",
         "kv_usage",
+        "own",
         "pending",
         "reported_running",
         "reported_waiting",
@@ -70,6 +87,7 @@ class Load:
 
     def __init__(self) -> None:
         self.inflight = 0
+        self.own = 0
         self.context_tokens = 0.0
         self.kv_usage: float | None = None
         self.reported_waiting: int | None = None
@@ -81,6 +99,8 @@ class Load:
         self._head_since = 0.0
         self._assumed = 0
         self._stuck: PendingPrefill | None = None
+        self._others = Part()
+        self._others_prefill: PendingPrefill | None = None
         self._typical_seconds = _TYPICAL_SECONDS
         self._typical_tokens = _TYPICAL_TOKENS
 
@@ -95,6 +115,7 @@ class Load:
     def enter(self, prefill: PendingPrefill, now: float) -> None:
         """A request is sent."""
         self.inflight += 1
+        self.own += 1
         self.context_tokens += prefill.context
         if prefill.tokens:
             self._typical_seconds += _TYPICAL_SHARE * (prefill.seconds - self._typical_seconds)
@@ -118,8 +139,10 @@ class Load:
         """The request is over, however it ended."""
         self.prefilled(prefill, now)
         self.inflight -= 1
+        self.own -= 1
         self._assumed -= prefill.assumed
-        self.context_tokens = self.context_tokens - prefill.context if self.inflight else 0.0
+        left = self.context_tokens - prefill.context
+        self.context_tokens = left if self.own else self._others.context
 
     def pending_seconds(self, now: float) -> float:
         """Predicted seconds until all pending prefills are done."""
@@ -137,12 +160,38 @@ class Load:
         self._expire(now)
         return max(0.0, self._tokens)
 
+    # -- what other routers say ----------------------------------------------------------------
+
+    def share(self, others: Part, now: float) -> None:
+        """This is what other routers have under way, instead of what they had before."""
+        before, self._others = self._others, others
+        self.inflight += others.inflight - before.inflight
+        self.context_tokens += others.context - before.context
+        if self._others_prefill is not None:
+            self.prefilled(self._others_prefill, now)
+            self._others_prefill = None
+        if others.pending:
+            prefill = PendingPrefill(others.seconds, others.tokens, streams=False)
+            self._others_prefill = prefill
+            self._add(prefill, now)
+
+    def part(self, now: float) -> Part:
+        """What this router has under way."""
+        self._expire(now)
+        told = self._told()
+        return Part(
+            self.own,
+            len(self.pending) - len(told),
+            max(0.0, self._tokens - sum(each.tokens for each in told)),
+            max(0.0, self.pending_seconds(now) - sum(each.seconds for each in told)),
+            self.context_tokens - self._others.context,
+        )
+
     # -- what the worker says ------------------------------------------------------------------
 
     def counts(self) -> Counts:
-        """Our own requests now."""
-        stuck = self._stuck is not None and self._stuck in self.pending
-        return Counts(self.inflight, len(self.pending) - stuck)
+        """What is known of requests now."""
+        return Counts(self.inflight, len(self.pending) - len(self._told()) + self._others.pending)
 
     def report(self, gauges: Gauges, before: Counts, now: float) -> None:
         """The worker's metrics, asked for when `counts` said `before`.
@@ -175,6 +224,11 @@ class Load:
 
     # ------------------------------------------------------------------------------------------
 
+    def _told(self) -> list[PendingPrefill]:
+        """What is pending without being a request of this router's."""
+        told = (self._stuck, self._others_prefill)
+        return [each for each in told if each is not None and each in self.pending]
+
     def _add(self, prefill: PendingPrefill, now: float) -> None:
         if not self.pending:
             self._head_since = now
@@ -189,6 +243,6 @@ class Load:
             if head.streams or now < ends:
                 return
             self.prefilled(head, ends)
-            if head is not self._stuck:
+            if head is not self._stuck and head is not self._others_prefill:
                 head.assumed = True
                 self._assumed += 1

@@ -48,8 +48,8 @@ Write: TypeAlias = Hold | Drop
 
 
 class Row(NamedTuple):
-    """A worker's row on the board. `inflight` to `pending_ms` are sums over all routers: requests, those before their
-    first token, their uncached tokens, and predicted milliseconds. `clock`: new tokens that the worker was ever sent.
+    """A worker's row on the board. `inflight` to `context` are sums over all routers: requests, those before their
+    first token, the uncached tokens and predicted milliseconds of these, and the tokens of all prompts. `clock`: new tokens that the worker was ever sent.
     `running`, `waiting`, `kv_permille`: what its metrics said, if anybody `told`.
     """
 
@@ -57,6 +57,7 @@ class Row(NamedTuple):
     pending: int = 0
     tokens: int = 0
     pending_ms: int = 0
+    context: int = 0
     clock: int = 0
     running: int = 0
     waiting: int = 0
@@ -71,6 +72,7 @@ class Share(NamedTuple):
     pending: int = 0
     tokens: int = 0
     pending_ms: int = 0
+    context: int = 0
 
 
 class Told(NamedTuple):
@@ -98,7 +100,7 @@ class Replica:
     leads: bool = True
 
 
-_ROW = struct.Struct(">IIIIIHHHH")
+_ROW = struct.Struct(">IIIIIIHHHH")
 
 
 _VALID = struct.Struct(">HH")

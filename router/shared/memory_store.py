@@ -99,6 +99,7 @@ class Shelf:
             pending=max(0, row.pending + change.share.pending - before.pending),
             tokens=max(0, row.tokens + change.share.tokens - before.tokens),
             pending_ms=max(0, row.pending_ms + change.share.pending_ms - before.pending_ms),
+            context=max(0, row.context + change.share.context - before.context),
             clock=(row.clock + change.sent) % _U32,
         )
         if change.told is not None:

@@ -24,7 +24,7 @@ from router.shared.names import Names, packed, runs, segments, slot
 EXPIRY_S = 3.0
 """After so long without news a router is taken off the board."""
 
-_CHANGE = struct.Struct(">HHIIIIIHHHH")
+_CHANGE = struct.Struct(">HHIIIIIIHHHH")
 _HOLDER = struct.Struct(">H")
 _BATCH = 256
 """Blocks that one call of a script takes in: half a millisecond of the server's time."""

@@ -252,14 +252,14 @@ class StoreSuite:
         me, other = Replica("sums-me"), Replica("sums-other", leads=False)
         await store.publish(me, [])
         (number,) = await store.enrol([WorkerId("sums:8000")])
-        await store.publish(me, [Change(number, Share(2, 1, 700, 30), sent=1000)])
-        board = await store.publish(other, [Change(number, Share(3, 2, 50, 7), sent=24)])
-        assert rows_of(board.rows)[number][:5] == (5, 3, 750, 37, 1024)
-        board = await store.publish(me, [Change(number, Share(1, 0, 0, 0), sent=6)])
-        assert rows_of(board.rows)[number][:5] == (4, 2, 50, 7, 1030)
+        await store.publish(me, [Change(number, Share(2, 1, 700, 30, 9000), sent=1000)])
+        board = await store.publish(other, [Change(number, Share(3, 2, 50, 7, 800), sent=24)])
+        assert rows_of(board.rows)[number][:6] == (5, 3, 750, 37, 9800, 1024)
+        board = await store.publish(me, [Change(number, Share(1, 0, 0, 0, 40), sent=6)])
+        assert rows_of(board.rows)[number][:6] == (4, 2, 50, 7, 840, 1030)
         answer = await store.look_up(self.epoch, [], b"", rows=True)
         assert answer.rows is not None
-        assert rows_of(answer.rows)[number][:5] == (4, 2, 50, 7, 1030)
+        assert rows_of(answer.rows)[number][:6] == (4, 2, 50, 7, 840, 1030)
 
     async def test_what_metrics_told_stays_until_it_is_told_anew(self, store: Store) -> None:
         me = Replica("told")
@@ -270,7 +270,7 @@ class StoreSuite:
         told = Told(7, 3, 998)
         for change in (Change(number, Share(1), told=told), Change(number, Share())):
             board = await store.publish(me, [change])
-            assert rows_of(board.rows)[number][5:] == (*told, 1)
+            assert rows_of(board.rows)[number][6:] == (*told, 1)
 
     async def test_routers_are_counted(self, store: Store) -> None:
         before = await store.publish(Replica("count-me"), [])

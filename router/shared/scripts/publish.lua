@@ -4,7 +4,7 @@
 local rows, leaders, followers, meta = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local shares, me, leads, expiry = ARGV[1], ARGV[2], ARGV[3] == '1', tonumber(ARGV[5])
 local sub, rep, unpack, pack, call, max = string.sub, string.rep, struct.unpack, struct.pack, redis.call, math.max
-local ROW, SHARE, CHANGE, DAY = 28, 16, 32, 86400000
+local ROW, SHARE, CHANGE, DAY = 32, 20, 36, 86400000
 local time = call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
@@ -19,14 +19,14 @@ if not epoch or call('EXISTS', rows) == 0 then
   call('SET', rows, rep('\0', ROW))
 end
 
-local function add(number, inflight, pending, tokens, ms, sent)
+local function add(number, inflight, pending, tokens, ms, context, sent)
   local at = number * ROW
   local row = call('GETRANGE', rows, at, at + ROW - 1)
   if #row < ROW then row = row .. rep('\0', ROW - #row) end
-  local a, b, c, d, clock = unpack('>IIIII', row)
-  local sums = pack('>IIIII', max(0, a + inflight), max(0, b + pending), max(0, c + tokens), max(0, d + ms),
-    (clock + sent) % 4294967296)
-  call('SETRANGE', rows, at, sums .. sub(row, 21))
+  local a, b, c, d, e, clock = unpack('>IIIIII', row)
+  local sums = pack('>IIIIII', max(0, a + inflight), max(0, b + pending), max(0, c + tokens), max(0, d + ms),
+    max(0, e + context), (clock + sent) % 4294967296)
+  call('SETRANGE', rows, at, sums .. sub(row, 25))
 end
 
 local function forget(routers, name)
@@ -34,8 +34,8 @@ local function forget(routers, name)
   if share then
     for at = 1, #share - SHARE + 1, SHARE do
       if sub(share, at, at + SHARE - 1) ~= rep('\0', SHARE) then
-        local a, b, c, d = unpack('>IIII', share, at)
-        add((at - 1) / SHARE, -a, -b, -c, -d, 0)
+        local a, b, c, d, e = unpack('>IIIII', share, at)
+        add((at - 1) / SHARE, -a, -b, -c, -d, -e, 0)
       end
     end
     call('DEL', shares .. name)
@@ -60,13 +60,13 @@ for _, name in ipairs({rows, shares .. me, leaders, followers, meta}) do call('P
 
 local changes = ARGV[7]
 for at = 1, #changes, CHANGE do
-  local number, told, a, b, c, d, sent = unpack('>HHIIIII', changes, at)
+  local number, told, a, b, c, d, e, sent = unpack('>HHIIIIII', changes, at)
   local before = call('GETRANGE', shares .. me, number * SHARE, number * SHARE + SHARE - 1)
   if #before < SHARE then before = before .. rep('\0', SHARE - #before) end
-  local e, f, g, h = unpack('>IIII', before)
-  call('SETRANGE', shares .. me, number * SHARE, sub(changes, at + 4, at + 19))
-  add(number, a - e, b - f, c - g, d - h, sent)
-  if told == 1 then call('SETRANGE', rows, number * ROW + 20, sub(changes, at + 24, at + 31)) end
+  local f, g, h, i, j = unpack('>IIIII', before)
+  call('SETRANGE', shares .. me, number * SHARE, sub(changes, at + 4, at + 3 + SHARE))
+  add(number, a - f, b - g, c - h, d - i, e - j, sent)
+  if told == 1 then call('SETRANGE', rows, number * ROW + 24, sub(changes, at + 28, at + 35)) end
 end
 
 return {
