@@ -1,20 +1,16 @@
 """The composition root: settings in, a running server out. Builds everything, owns every background task."""
 
 import asyncio
-import gc
 import logging
 import math
 import signal
 import socket
 import ssl
 import sys
-from collections.abc import Coroutine
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from time import perf_counter
 from types import FrameType
-from typing import Any
 
 import uvicorn
 
@@ -31,10 +27,12 @@ from router.gateway import Gateway
 from router.index.memory import MemoryIndex
 from router.index.predicted import PredictedIndex
 from router.insight import Insight, insight
+from router.process import installed_version, run_loop, spare_the_collector
 from router.prompt.caller import Callers
 from router.prompt.endpoints import EndpointTable
 from router.prompt.identity import TextIdentity
 from router.prompt.session import SessionKeys
+from router.prompts import Prompts
 from router.report import Reporter
 from router.routing.affinity import ResponseHomes
 from router.routing.chooser import Chooser, Immediate
@@ -48,6 +46,7 @@ from router.routing.policies import Tools, least_load
 from router.routing.policy import Admission
 from router.routing.registry import admission
 from router.settings import Settings
+from router.sharing import sharing
 from router.telemetry.logs import RequestLog, ThreadedSink
 from router.telemetry.metrics import Metrics
 from router.wiring import tie
@@ -88,8 +87,9 @@ def build(settings: Settings, log: RequestLog) -> App:
         capacity_tokens=settings.default_kv_tokens, max_blocks=settings.index_max_blocks
     )
     predicted = PredictedIndex(memory, default_kv_tokens=settings.default_kv_tokens)
-    known = insight(settings, fleet, predicted)
-    index, exact = known.knowledge, known.exact
+    shared = sharing(settings, fleet, metrics)
+    known = insight(settings, fleet, predicted, shared)
+    index, prompts = known.knowledge, Prompts(known.exact, shared)
     cost, homes, identities = CostModel(Rates()), ResponseHomes(), TextIdentity()
     chooser = Chooser(index, cost, metrics.lookup)
     tools = Tools(cost, SessionKeys(settings.session_headers).key)
@@ -98,9 +98,14 @@ def build(settings: Settings, log: RequestLog) -> App:
         chooser, waiting, _aside(waiting, tools, chooser), Callers(settings.tenant_header)
     )
     learner = Learner(index, identities, cost, metrics)
-    reporter = Reporter(fleet, learner, exact, homes, metrics, log)
+    reporter = Reporter(fleet, learner, known.exact, homes, metrics, log)
     intake = Intake(fleet, identities, homes, chooser.look_up)
-    gateway = Gateway(fleet, intake, exact, index, dispatch, reporter)
+    gateway = Gateway(fleet, intake, prompts, index, dispatch, reporter)
+    engine = VllmEngine(api_key=settings.worker_api_key, timeout_s=settings.health_timeout_s)
+    health, poller = _health(fleet, engine, settings), _poller(fleet, engine, settings, dispatch)
+    if shared is not None:
+        homes.on_stored = shared.homes.remember
+        health.probes = poller.probes = shared.looks_after
     tie(fleet, known, cost, dispatch, metrics)
     metrics.settle = reporter.settle
     fleet.set_workers(settings.workers)
@@ -108,18 +113,15 @@ def build(settings: Settings, log: RequestLog) -> App:
     services = EdgeServices(
         gateway, routes, RequestIds(), settings.body_limit, settings.keep_alive_s
     )
-    engine = VllmEngine(api_key=settings.worker_api_key, timeout_s=settings.health_timeout_s)
     admin = admin_app(fleet, WorkerView(known, cost.rates, waiting), metrics, installed_version())
     aloof = Intake(fleet, identities, homes, index.lookup)  # measures nothing
-    explainer = Explainer(fleet, aloof, exact.if_wanted, dispatch, chooser, tools.random)
+    explainer = Explainer(fleet, aloof, prompts.identity, dispatch, chooser, tools.random)
     add_explain(admin, services, explainer.explain)
     return App(
         settings=settings,
         fleet=fleet,
-        health=_health(fleet, engine, settings),
-        poller=MetricsPoller(
-            fleet, engine, interval_s=settings.metrics_interval_s, on_report=dispatch.stir
-        ),
+        health=health,
+        poller=poller,
         dispatch=dispatch,
         gateway=gateway,
         reporter=reporter,
@@ -145,19 +147,11 @@ def serve(settings: Settings, sockets: list[socket.socket] | None = None) -> Non
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    _spare_the_collector()
+    spare_the_collector()
     try:
         run_loop(run(app, server, sockets))
     finally:
         sink.close(_LOG_DRAIN_S)  # outside the loop: it may block
-
-
-def run_loop(main: Coroutine[Any, Any, None]) -> None:
-    """Run `main` on the fastest event loop there is."""
-    with asyncio.Runner(
-        loop_factory=uvicorn.Config(_no_app, log_config=None).get_loop_factory()
-    ) as runner:
-        runner.run(main)
 
 
 async def run(app: App, server: uvicorn.Server, sockets: list[socket.socket] | None = None) -> None:
@@ -244,6 +238,13 @@ def _health(fleet: Fleet, engine: VllmEngine, settings: Settings) -> HealthCheck
     )
 
 
+def _poller(
+    fleet: Fleet, engine: VllmEngine, settings: Settings, dispatch: Dispatch
+) -> MetricsPoller:
+    interval_s = settings.metrics_interval_s
+    return MetricsPoller(fleet, engine, interval_s=interval_s, on_report=dispatch.stir)
+
+
 def server_config(app: App) -> uvicorn.Config:
     """How uvicorn is to run `app`: our connection class takes inference requests out before ASGI."""
     settings = app.settings
@@ -275,24 +276,5 @@ def json_logs(settings: Settings) -> bool:
     return settings.log_format == "json"
 
 
-def installed_version() -> str:
-    """The distribution's version."""
-    try:
-        return version("prefix-router")
-    except PackageNotFoundError:
-        return "0+source"
-
-
 def _count_dropped(metrics: Metrics, lines: int) -> None:
     metrics.degraded["log_dropped"] += lines
-
-
-async def _no_app(scope: Any, receive: Any, send: Any) -> None:
-    del scope, receive, send
-
-
-def _spare_the_collector() -> None:
-    """What is built by now stays for good, and requests leave no cycles: look for garbage less often."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)

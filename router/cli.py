@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from router import app
+from router import app, process
 from router.config_file import ConfigurationError
 from router.demo.runner import DemoOptions, demo
 from router.explain.command import explain
@@ -22,7 +22,7 @@ from router.telemetry.logs import configure_logging
 _CONFIG = click.Path(exists=False, dir_okay=False, path_type=Path)
 
 
-_VERSION = app.installed_version()
+_VERSION = process.installed_version()
 
 
 @click.group(
@@ -111,7 +111,7 @@ def run_demo(simulated: int, urls: tuple[str, ...], host: str, port: int, *, onc
     configure_logging(json=False, level="warning")
     _require_free(host, port)
     try:
-        app.run_loop(demo(DemoOptions(urls, simulated, host, port, once=once)))
+        process.run_loop(demo(DemoOptions(urls, simulated, host, port, once=once)))
     except (KeyboardInterrupt, asyncio.CancelledError):  # Ctrl-C or SIGTERM: all is stopped by now
         click.echo()
 

@@ -1,9 +1,9 @@
 """A request's path: identify → candidates → look up → choose (or wait) → lease → send → relay → learn.
 
 Knows no sockets and no server: the edge hands in a whole request and takes the answer's pieces. Nothing on
-the way waits but finding out a prompt's tokens, where workers say what they hold, the opening of a connection, and
-the queue while no worker has room; that one calls back, so that a request costs no task. What happens later is told by
-the worker's connection.
+the way waits but finding out a prompt's tokens, where workers say what they hold, and what other routers know, where
+there are some; the opening of a connection; and the queue while no worker has room, which calls back, so that a request
+costs no task. What happens later is told by the worker's connection.
 """
 
 import asyncio
@@ -15,15 +15,14 @@ from typing import Any
 from msgspec.structs import replace
 
 from router.errors import INTERNAL_ERROR, SHUTTING_DOWN, RouterError, no_worker
-from router.exact import ExactPrompts
 from router.fleet.fleet import Fleet
 from router.fleet.lease import Lease
-from router.fleet.load import PendingPrefill
 from router.fleet.ranks import RANK, rank_header
 from router.fleet.worker import Worker
 from router.index.knowledge import Knowledge
 from router.journey import Journey
 from router.prompt.request import Incoming, Request
+from router.prompts import Prompts
 from router.proxy.downstream import Downstream
 from router.proxy.relay import Relay
 from router.proxy.retry import NO_REFUSALS, REFUSALS, UNREACHABLE, Step, after_failure
@@ -47,14 +46,14 @@ class Gateway:
         self,
         fleet: Fleet,
         intake: Intake,
-        exact: ExactPrompts,
+        prompts: Prompts,
         index: Knowledge,
         dispatch: Dispatch,
         reporter: Reporter,
     ) -> None:
         self._fleet = fleet
         self._intake = intake
-        self._exact = exact
+        self._prompts = prompts
         self._index = index
         self._dispatch = dispatch
         self._reporter = reporter
@@ -67,23 +66,36 @@ class Gateway:
         return journey
 
     def _set_out(self, journey: Journey) -> None:
-        self._prepare(journey)
-        question = journey.question
-        if self._exact.wanted(journey.request, question.candidates):
+        request = journey.request = Request(journey.incoming)
+        journey.model = request.model
+        if self._prompts.shared and (response_id := self._intake.unknown_home(request)):
+            self._begin_task(journey, self._find_home(journey, response_id))
+        else:
+            self._ask(journey)
+
+    async def _find_home(self, journey: Journey, response_id: str) -> None:
+        """Another router may know who stores what the request refers to."""
+        home = await self._prompts.home(response_id)
+        journey.task = None
+        if home is not None:
+            self._intake.remember(response_id, home)
+        self._guard(journey, self._ask)
+
+    def _ask(self, journey: Journey) -> None:
+        request = journey.request
+        question, journey.bound = self._intake.question(request, journey.arrived_at)
+        journey.question = question
+        self._reporter.degraded(journey)
+        if self._prompts.wanted(request, question.candidates, bound=bool(journey.bound)):
             self._begin_task(journey, self._identify(journey))
         else:
             self._admit(journey)
 
-    def _prepare(self, journey: Journey) -> None:
-        request = journey.request = Request(journey.incoming)
-        journey.model = request.model
-        journey.question, journey.bound = self._intake.question(request, journey.arrived_at)
-        self._reporter.degraded(journey)
-
     async def _identify(self, journey: Journey) -> None:
-        """Find out the prompt's tokens; its text will do if they cannot be told."""
+        """Find out the prompt's tokens, and what other routers know of it; its text will do if that takes too long."""
         question = journey.question
-        found = await self._exact.identity(journey.request, question.identity, question.candidates)
+        request, text = journey.request, question.identity
+        found = await self._prompts.identity(request, text, question.candidates)
         journey.task = None
         question.identity = found
         self._guard(journey, self._identified)
@@ -146,7 +158,7 @@ class Gateway:
 
     def _try_worker(self, journey: Journey) -> None:
         worker = journey.decision.worker
-        journey.lease = Lease(worker, _prefill(journey), perf_counter(), self._dispatch.stir)
+        journey.lease = Lease(worker, journey.prefill(), perf_counter(), self._dispatch.stir)
         journey.attempts += 1
         connection = None if journey.fresh else worker.pool.take()
         if connection is not None:
@@ -280,16 +292,3 @@ class Gateway:
     def _conclude(self, journey: Journey) -> None:
         journey.end()
         self._reporter.conclude(journey)
-
-
-def _prefill(journey: Journey) -> PendingPrefill:
-    """What the request adds to its worker's work."""
-    if not journey.request.endpoint.works:
-        return PendingPrefill(0.0, 0.0, streams=False)
-    decision = journey.decision
-    return PendingPrefill(
-        decision.prefill_s,
-        decision.uncached_tokens,
-        journey.question.identity.tokens,
-        streams=journey.request.stream,
-    )

@@ -14,6 +14,7 @@ from router.events.feeds import EventFeeds
 from router.events.finder import SourceFinder
 from router.events.ledger import GPU
 from router.events.sources import ConfiguredSources, discover
+from router.events.tier import BlockSink
 from router.exact import ExactPrompts, TierEvents
 from router.fleet.fleet import Fleet
 from router.fleet.worker import Worker
@@ -22,6 +23,9 @@ from router.index.knowledge import Knowledge
 from router.index.predicted import PredictedIndex
 from router.index.union import UnionIndex
 from router.settings import Settings, hub_cache
+from router.shared import base as shared_base
+from router.shared.facts import Told
+from router.shared.service import Shared
 from router.telemetry.caches import EventSample
 from router.tiers.base import TierSource
 from router.tiers.chunks import Chunker
@@ -49,6 +53,9 @@ _MEDIA = {"CPU": Tier.CPU, "STORAGE": Tier.DISK}
 """Where vLLM's events say that blocks are, beside the GPU."""
 
 
+_KINDS = {GPU: shared_base.GPU, "CPU": shared_base.CPU, "STORAGE": shared_base.DISK}
+
+
 class _Model(msgspec.Struct):
     model: str | None = None
 
@@ -58,7 +65,9 @@ _MODEL = msgspec.json.Decoder(_Model)
 
 @dataclass(frozen=True, slots=True)
 class Insight:
-    """All that knows the workers' caches. `sizes`: tokens per block, by medium, as of the last `keep`."""
+    """All that knows the workers' caches. `sizes`: tokens per block, by medium, and `heard`: whose events are followed,
+    as of the last `keep`. `shared`: what other routers know, None where there are none.
+    """
 
     knowledge: Knowledge
     exact: ExactPrompts
@@ -67,6 +76,8 @@ class Insight:
     finder: SourceFinder | None
     tiers: TierService | None
     sizes: dict[str, Set[int]]
+    heard: dict[WorkerId, Told]
+    shared: Shared | None = None
 
     def tasks(self) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
         """What is to run in the background, by name."""
@@ -74,15 +85,22 @@ class Insight:
         if self.finder is not None:
             yield "kv-events", self.feeds.run()
             yield "kv-event-sources", self.finder.run()
+        if self.shared is not None:
+            yield from self.shared.tasks()
 
     def keep(self, now: float) -> None:
         """To be called every so often."""
         asked = set() if self.finder is None else self.finder.asked()
-        whole: dict[WorkerId, int] = {}
-        partly: dict[WorkerId, int] = {}
+        self.heard.clear()
         for heard in self.feeds.heard():
             if heard.worker in asked:
-                (whole if heard.whole else partly)[heard.holder] = heard.block
+                self.heard[heard.holder] = Told(heard.block, heard.whole)
+        told = dict(self.heard)
+        if self.shared is not None:
+            self.shared.keep()
+            told.update(self.shared.facts.told())
+        whole = {worker: each.block for worker, each in told.items() if each.whole}
+        partly = {worker: each.block for worker, each in told.items() if not each.whole}
         self.knowledge.keep(whole, now, partly)
         for medium in _MEDIA:
             self.sizes[medium] = self.feeds.block_sizes(medium)
@@ -90,6 +108,8 @@ class Insight:
     async def close(self) -> None:
         """No more work is begun."""
         self.exact.tokens.close()
+        if self.shared is not None:
+            await self.shared.close()
         if self.tiers is not None:
             await self.tiers.close()
 
@@ -151,11 +171,13 @@ class Insight:
         return {model: len(found) for model, found in self.exact.audit.verdicts.items()}
 
 
-def insight(settings: Settings, fleet: Fleet, predicted: PredictedIndex) -> Insight:
+def insight(
+    settings: Settings, fleet: Fleet, predicted: PredictedIndex, shared: Shared | None = None
+) -> Insight:
     """Build it for `fleet`; `predicted` is what goes by text."""
     reported = UnionIndex()
     lower = {medium: UnionIndex() for medium in _MEDIA}
-    feeds = EventFeeds({GPU: reported, **lower})
+    feeds = EventFeeds(_sinks({GPU: reported, **lower}, shared))
     knowledge = Knowledge(predicted, reported, feeds.resync)
     library = Library(
         partial(_load, settings, SegmentCache(_CACHE_BYTES)),
@@ -177,7 +199,20 @@ def insight(settings: Settings, fleet: Fleet, predicted: PredictedIndex) -> Insi
         deadline_s=2 * settings.token_deadline_s + settings.lmcache_deadline_s,
     )
     finder = None if settings.kv_events == "off" else _finder(settings, fleet, feeds)
-    return Insight(knowledge, exact, library, feeds, finder, tiers, sizes)
+    heard: dict[WorkerId, Told] = {}
+    if shared is not None:
+        knowledge.on_sent = shared.teller.sent
+        shared.teller.block_of, shared.facts.heard = knowledge.block_of, lambda: heard
+        if finder is not None:
+            finder.follows = shared.owns
+    return Insight(knowledge, exact, library, feeds, finder, tiers, sizes, heard, shared)
+
+
+def _sinks(indexes: Mapping[str, UnionIndex], shared: Shared | None) -> Mapping[str, BlockSink]:
+    """What events are reported to."""
+    if shared is None:
+        return indexes
+    return {medium: shared.teller.sink(_KINDS[medium], index) for medium, index in indexes.items()}
 
 
 def _sizes(by_medium: Mapping[str, Set[int]], medium: str) -> Set[int]:

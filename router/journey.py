@@ -6,6 +6,7 @@ from typing import Protocol
 
 from router.errors import RouterError
 from router.fleet.lease import Lease
+from router.fleet.load import PendingPrefill
 from router.ids import WorkerId
 from router.prompt.request import Incoming, Request
 from router.proxy.downstream import Downstream
@@ -104,6 +105,18 @@ class Journey:
     def routed(self) -> bool:
         """A worker was chosen."""
         return self.attempts > 0
+
+    def prefill(self) -> PendingPrefill:
+        """What the request adds to its worker's work."""
+        if not self.request.endpoint.works:
+            return PendingPrefill(0.0, 0.0, streams=False)
+        decision = self.decision
+        return PendingPrefill(
+            decision.prefill_s,
+            decision.uncached_tokens,
+            self.question.identity.tokens,
+            streams=self.request.stream,
+        )
 
     # -- waiting for a worker ------------------------------------------------------------------
 

@@ -128,11 +128,12 @@ class Reporter:
             if usage.cached_tokens is not None and request.audits and not miscounted:
                 learner.cached_tokens(decision, identity, usage.cached_tokens, journey.sent_at)
             if usage.completion_tokens is not None:
+                decision.worker.load.spent += usage.completion_tokens
                 learner.answered(
                     decision.worker.id, identity, usage.prompt_tokens, usage.completion_tokens
                 )
         if request.endpoint.stores and (response_id := response_id_in(relay.head)):
-            self._homes.remember(response_id, decision.worker.id)
+            self._homes.stored(response_id, decision.worker.id)
 
     def _count(self, journey: Journey, usage: Usage, outcome: str) -> None:
         series = self.series(journey)

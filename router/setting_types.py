@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator
 
 from router.routing.registry import POLICIES
+from router.shared.urls import parse as parse_redis_url
 from router.upstream.pool import Address
 
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
@@ -58,6 +59,19 @@ def _header(name: str) -> str | None:
     return name.lower() or None
 
 
+def _redis_url(url: str) -> str:
+    parse_redis_url(url)
+    return url
+
+
+def _namespace(name: str) -> str:
+    if not name or set(name) & set("{}"):
+        raise ValueError("must not be empty, or have braces")
+    return name
+
+
+RedisUrl = Annotated[str, AfterValidator(_redis_url)]
+Namespace = Annotated[str, AfterValidator(_namespace)]
 WorkerUrl = Annotated[str, AfterValidator(_worker_url)]
 ApiKey = Annotated[str, AfterValidator(_api_key)]
 ReadableFile = Annotated[Path, AfterValidator(_readable)]

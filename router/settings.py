@@ -20,9 +20,11 @@ from router.setting_types import (
     ApiKey,
     CoordinatorUrl,
     HeaderName,
+    Namespace,
     PolicyName,
     ReadableDirectory,
     ReadableFile,
+    RedisUrl,
     WorkerUrl,
 )
 from router.upstream.pool import Address
@@ -175,6 +177,28 @@ class Settings(BaseModel):
     lmcache_deadline_s: float = Field(
         default=0.02, gt=0, description="How long either may take to answer."
     )
+    redis_url: RedisUrl | None = Field(
+        default=None,
+        repr=False,
+        description="Redis or Valkey that several routers share what they know in: `redis://`, `rediss://`, `unix://`, "
+        "`redis+cluster://` or `redis+sentinel://host:26379/master`.",
+    )
+    redis_namespace: Namespace = Field(
+        default="prefix-router",
+        description="What its keys begin with: routers of one fleet have the same.",
+    )
+    redis_deadline_s: float = Field(
+        default=0.005,
+        gt=0,
+        description="How long a request waits for it; then it goes by what this router knows alone.",
+    )
+    redis_ttl_s: int = Field(
+        default=1800, gt=0, description="How long a block is remembered there that nobody asks for."
+    )
+    sidecar: bool = Field(
+        default=False,
+        description="Follow what the routers that share the Redis say of workers, instead of probing every worker.",
+    )
     tls_cert_file: ReadableFile | None = Field(
         default=None, description="Serve https with this certificate chain …"
     )
@@ -246,6 +270,10 @@ class Settings(BaseModel):
         for name in ("lmcache_coordinator", "lmcache_redis_url"):
             if getattr(self, name) and not all(map(find_spec, ("blake3", "redis"))):
                 raise ValueError(f"{name} needs: pip install 'prefix-router[lmcache]'")
+        if self.redis_url and not find_spec("redis"):
+            raise ValueError("redis_url needs: pip install 'prefix-router[redis]'")
+        if self.sidecar and not self.redis_url:
+            raise ValueError("sidecar needs a redis_url")
         return self
 
 

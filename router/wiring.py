@@ -17,7 +17,7 @@ def tie(
 ) -> None:
     """Let the fleet's changes reach what is kept per worker, and who waits for one."""
     started: dict[WorkerId, float] = {}
-    knowledge, rates = insight.knowledge, cost.rates
+    knowledge, rates, shared = insight.knowledge, cost.rates, insight.shared
 
     def removed(worker: Worker) -> None:
         insight.removed(worker.id)
@@ -30,12 +30,16 @@ def tie(
         if now is not None and started.setdefault(worker.id, now) != now:
             started[worker.id] = now
             knowledge.clear(worker.id)
+            if shared is not None:
+                shared.lost_cache(worker)
         knowledge.state_cache(worker.id, report.kv_tokens, report.block_tokens)
         insight.reported(worker)
 
     fleet.on_removed, fleet.on_report, fleet.on_change = removed, reported, dispatch.stir
     metrics.workers = _samples(fleet, insight)
     metrics.queue_depth = dispatch.__len__
+    if shared is not None:
+        metrics.shared.sample = shared.sample
     caches = metrics.caches
     caches.events = insight.event_samples
     caches.prompts, caches.mismatches = insight.prompts, insight.mismatches

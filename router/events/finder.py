@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 from router.errors import RouterError
 from router.events.sources import ConfiguredSources, EventSource
 from router.fleet.fleet import Fleet
+from router.fleet.health import everybody
 from router.fleet.worker import Worker
 from router.ids import WorkerId
 from router.upstream.pool import Pool
@@ -31,6 +32,9 @@ class Follower(Protocol):
     ) -> bool:
         """These are the worker's sources now, in the life that it began then; False: not all can be listened to yet."""
 
+    def forget(self, worker: WorkerId) -> None:
+        """The worker is not to be followed any more."""
+
 
 class _Asked(NamedTuple):
     """A worker was asked in the `life` that began then, and `told` what was to be known; it is due `again_at`."""
@@ -42,7 +46,7 @@ class _Asked(NamedTuple):
 
 class SourceFinder:
     """Looks at the fleet each `interval_s`. A worker that does not know the question has the `configured` sources,
-    if there are any.
+    if there are any. `follows`: which workers are this router's to follow.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class SourceFinder:
         interval_s: float = 1.0,
         now: Callable[[], float] = monotonic,
     ) -> None:
+        self.follows: Callable[[Worker], bool] = everybody
         self._fleet = fleet
         self._follower = follower
         self._discover = ask
@@ -85,7 +90,11 @@ class SourceFinder:
 
     def _due(self) -> list[Worker]:
         """Workers that are up and were not asked in this life of theirs, or are to be asked again."""
-        up = [worker for worker in self._fleet.processes() if worker.up]
+        workers = self._fleet.processes()
+        up = [worker for worker in workers if worker.up and self.follows(worker)]
+        for worker in self._asked:
+            if worker in workers and not self.follows(worker):
+                self._follower.forget(worker.id)
         self._asked = {worker: asked for worker, asked in self._asked.items() if worker in up}
         return [worker for worker in up if self._is_due(worker)]
 

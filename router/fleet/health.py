@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 
 from router.engines.base import Engine
 from router.errors import OUT_OF_SOCKETS, RouterError
@@ -17,7 +18,7 @@ class HealthChecker:
     when a worker comes (back) up.
 
     A worker that is up is only taken down after `failures` probes in a row: a long prefill can make it
-    slow to answer.
+    slow to answer. `probes`: which workers are this router's to look after.
     """
 
     def __init__(
@@ -29,6 +30,7 @@ class HealthChecker:
         describe_s: float,
         failures: int = 3,
     ) -> None:
+        self.probes: Callable[[Worker], bool] = everybody
         self._fleet = fleet
         self._engine = engine
         self._interval_s = interval_s
@@ -44,7 +46,7 @@ class HealthChecker:
             while True:
                 self._forget_the_gone()
                 for worker in self._fleet.processes():
-                    if worker not in self._probing:
+                    if worker not in self._probing and self.probes(worker):
                         self._probing.add(worker)
                         group.create_task(self._probe_once(worker))
                 await asyncio.sleep(self._interval_s)
@@ -92,3 +94,9 @@ class HealthChecker:
         missed = self._missed[worker] = self._missed.get(worker, 0) + 1
         if certain or not worker.up or missed >= self._failures:
             self._fleet.mark_down(worker, why)
+
+
+def everybody(worker: Worker) -> bool:
+    """No worker is left out."""
+    del worker
+    return True

@@ -62,7 +62,7 @@ class Load:
     `context_tokens`: the prompts in flight, together. `inflight` and all that is pending include what other routers
     told by `share`; `own` does not. What the worker's metrics last told, None while they do not: `kv_usage`, the share
     of its KV cache that running requests hold; `reported_waiting` and `reported_running`, requests whoever sent them.
-    `foreign`: how many of those no router knows of.
+    `foreign`: how many of those no router knows of. `spent`: new tokens that the worker's cache was ever given by us.
     """
 
     __slots__ = (
@@ -83,11 +83,13 @@ class Load:
         "pending",
         "reported_running",
         "reported_waiting",
+        "spent",
     )
 
     def __init__(self) -> None:
         self.inflight = 0
         self.own = 0
+        self.spent = 0
         self.context_tokens = 0.0
         self.kv_usage: float | None = None
         self.reported_waiting: int | None = None
@@ -116,6 +118,7 @@ class Load:
         """A request is sent."""
         self.inflight += 1
         self.own += 1
+        self.spent += int(prefill.tokens)
         self.context_tokens += prefill.context
         if prefill.tokens:
             self._typical_seconds += _TYPICAL_SHARE * (prefill.seconds - self._typical_seconds)

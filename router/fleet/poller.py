@@ -8,6 +8,7 @@ from time import perf_counter
 from router.engines.base import Engine
 from router.errors import RouterError
 from router.fleet.fleet import Fleet
+from router.fleet.health import everybody
 from router.fleet.worker import Worker
 
 logger = logging.getLogger(__name__)
@@ -18,12 +19,14 @@ _STALE_INTERVALS = 3.0
 
 class MetricsPoller:
     """Asks every worker that is up each `interval_s`, one after the other over that time; `on_report` is called
-    after each answer. What a worker told is forgotten when it is down, or silent for three intervals.
+    after each answer. What a worker told is forgotten when it is down, or silent for three intervals. `probes`: which
+    workers are this router's to ask.
     """
 
     def __init__(
         self, fleet: Fleet, engine: Engine, *, interval_s: float, on_report: Callable[[], None]
     ) -> None:
+        self.probes: Callable[[Worker], bool] = everybody
         self._fleet = fleet
         self._engine = engine
         self._interval_s = interval_s
@@ -38,7 +41,7 @@ class MetricsPoller:
                 workers = self._fleet.processes()
                 self._forget_the_silent(workers)
                 for worker in workers:
-                    if worker.up and worker not in self._asking:
+                    if worker.up and worker not in self._asking and self.probes(worker):
                         self._asking.add(worker)
                         group.create_task(self._ask_once(worker))
                     await asyncio.sleep(self._interval_s / len(workers))

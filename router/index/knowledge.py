@@ -32,7 +32,7 @@ class Knowledge:
     Both are told of every prompt that is sent: one that cannot be tokenized in time, or a worker that falls silent,
     finds the other one well informed. `exact`: workers that tell all that they hold, with the tokens of their blocks;
     `partly`: those that told some of it before they were listened to. `on_wrong` is called with a worker that does
-    not hold what it says.
+    not hold what it says, `on_sent` with each prompt that is sent.
     """
 
     def __init__(
@@ -44,6 +44,7 @@ class Knowledge:
         self.exact: Mapping[WorkerId, int] = {}
         self.partly: Mapping[WorkerId, int] = {}
         self.on_wrong = on_wrong
+        self.on_sent: Callable[[WorkerId, Identity], None] = _ignore
         self._predicted = predicted
         self._reported = reported
         self._later_steps: deque[tuple[float, Callable[[], None]]] = deque()
@@ -82,11 +83,11 @@ class Knowledge:
     def lookup(self, identity: Identity) -> Mapping[WorkerId, int]:
         """Leading blocks held, per worker."""
         if not isinstance(identity, TokenIdentity):
-            return self._predicted.lookup(identity)
+            return self._assumed(identity)
         block, text = identity.block, identity.text
-        reported = self._reported.lookup(identity)
+        reported = _deeper(self._reported.lookup(identity), identity.elsewhere)
         found = {w: n for w, n in reported.items() if self.block_of(w) == block}
-        for worker, blocks in self._predicted.lookup(text).items():
+        for worker, blocks in self._assumed(text).items():
             if self.exact.get(worker) != block:
                 tokens = self._predicted.cached_tokens(worker, text, blocks)
                 whole = int(min(tokens, identity.tokens) // block)
@@ -106,8 +107,11 @@ class Knowledge:
         return max(own, min(below.tokens, last)) if below else own
 
     def _assumed_tokens(self, worker: WorkerId, text: Identity) -> float:
-        blocks = self._predicted.lookup(text).get(worker, 0)
+        blocks = self._assumed(text).get(worker, 0)
         return self._predicted.cached_tokens(worker, text, blocks)
+
+    def _assumed(self, text: Identity) -> Mapping[WorkerId, int]:
+        return _deeper(self._predicted.lookup(text), text.elsewhere)
 
     def is_exact(self, worker: WorkerId, identity: Identity, since: float = inf) -> bool:
         """`worker` itself says all that it holds of the prompt, and did so at the time `since`."""
@@ -128,6 +132,7 @@ class Knowledge:
         self._predicted.sent(worker, identity.text)
         if isinstance(identity, TokenIdentity):
             self._reported.sent(worker, identity)
+        self.on_sent(worker, identity)
 
     def begun(self, worker: WorkerId, identity: Identity) -> None:
         """`worker` has read the whole prompt: what it says of its blocks counts from now on."""
@@ -218,3 +223,16 @@ class Knowledge:
         self._wrong.pop(worker, None)
         self._distrusted.pop(worker, None)
         self._pause_s.pop(worker, None)
+
+
+def _deeper(
+    here: Mapping[WorkerId, int], elsewhere: Mapping[WorkerId, int]
+) -> Mapping[WorkerId, int]:
+    """The greater of both counts for each worker."""
+    if not elsewhere:
+        return here
+    return {**elsewhere, **{w: max(n, elsewhere.get(w, 0)) for w, n in here.items()}}
+
+
+def _ignore(worker: WorkerId, identity: Identity) -> None:
+    del worker, identity

@@ -1,9 +1,12 @@
 """Who holds which block, and how many each: whoever holds none any more gives its place away."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 from router.ids import BlockKey, WorkerId
 from router.index.holders import SHIFT, Holders
+
+_STEP = 16
+"""Parts of the table that are looked through in one go."""
 
 
 class Tally(Holders):
@@ -63,8 +66,16 @@ class Tally(Holders):
 
     def keys(self, worker: WorkerId) -> list[BlockKey]:
         """All that `worker` holds: looks through the blocks of everybody."""
-        bit = self._taken.get(worker, 0)
-        return [key for part in self.parts for key, held in part.items() if held & bit]
+        return [key for keys in self.walk(worker) for key in keys]
+
+    def walk(self, worker: WorkerId) -> Iterator[list[BlockKey]]:
+        """The same, a part of it at a time; blocks may come and go meanwhile."""
+        for start in range(0, len(self.parts), _STEP):
+            bit = self._taken.get(worker, 0)
+            parts = self.parts[start : start + _STEP]
+            keys = [key for part in parts for key, held in part.items() if held & bit]
+            if keys:
+                yield keys
 
     def hide(self, worker: WorkerId) -> None:
         """`worker` is not found any more, until it is given a block again. What it holds must be taken from it."""

@@ -1,6 +1,6 @@
 """What workers say they hold, together with what is on its way to them."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from router.ids import BlockKey, WorkerId
 from router.index.tally import Tally
@@ -121,6 +121,10 @@ class UnionIndex:
         self._holders.take(worker, keys)
 
     # ------------------------------------------------------------------------------------------
+
+    def walk(self, worker: WorkerId) -> Iterator[list[BlockKey]]:
+        """All blocks of `worker`, a part at a time; slow, as it looks through the blocks of all workers."""
+        return self._holders.walk(worker)
 
     def clear(self, worker: WorkerId) -> None:
         """`worker` holds nothing, and nothing that was sent counts. It will be `settled` all the same, so what

@@ -37,13 +37,15 @@ class Tail(msgspec.Struct, frozen=True, gc=False):
 
 
 _NOTHING: Mapping[WorkerId, Loadable] = MappingProxyType({})
+_NOBODY: Mapping[WorkerId, int] = MappingProxyType({})
 
 
 class Identity(msgspec.Struct, frozen=True, gc=False):
     """What the cache knows a prompt by.
 
     `tokens` is the prompt's estimated length; `tokens_per_byte` turns text positions into tokens. `stored`: what
-    workers can load of it from tiers below their own memory.
+    workers can load of it from tiers below their own memory. `elsewhere`: leading blocks that workers hold, as other
+    routers know.
     """
 
     prompt: bytes
@@ -51,6 +53,7 @@ class Identity(msgspec.Struct, frozen=True, gc=False):
     tokens: float
     tokens_per_byte: float
     stored: Mapping[WorkerId, Loadable] = _NOTHING
+    elsewhere: Mapping[WorkerId, int] = _NOBODY
 
     @property
     def text(self) -> "Identity":

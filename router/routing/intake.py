@@ -7,6 +7,7 @@ from router.errors import unknown_worker
 from router.fleet.fleet import Fleet
 from router.fleet.ranks import RANK, honouring
 from router.fleet.worker import Worker
+from router.ids import WorkerId
 from router.prompt.endpoints import stored_response_id
 from router.prompt.identity import Identity, TextIdentity
 from router.prompt.request import Request
@@ -51,13 +52,20 @@ class Intake:
             return (self.meant(worker, request),), PINNED
         candidates = self.able(request)
         if request.endpoint.stores:
-            home = self._homes.find(
-                request.previous_response_id or stored_response_id(request.incoming.path)
-            )
+            home = self._homes.find(_stored_id(request))
             for worker in self._fleet.candidates(request.model):
                 if worker.id == home:
                     return (self.meant(worker, request),), HOME
         return candidates, ""
+
+    def unknown_home(self, request: Request) -> str | None:
+        """The response that the request refers to, if this router does not know where that is stored."""
+        response_id = _stored_id(request) if request.endpoint.stores else None
+        return response_id if self._homes.find(response_id) is None else None
+
+    def remember(self, response_id: str, worker: WorkerId) -> None:
+        """Another router says who stores this response."""
+        self._homes.remember(response_id, worker)
 
     def able(self, request: Request) -> Sequence[Worker]:
         """Who could serve the request now, but for what binds it. Raises `RouterError` when nobody could."""
@@ -71,3 +79,7 @@ class Intake:
             return worker
         ranks = honouring(self._fleet.ranks(worker), wanted)
         return worker if worker in ranks else ranks[0]
+
+
+def _stored_id(request: Request) -> str | None:
+    return request.previous_response_id or stored_response_id(request.incoming.path)

@@ -3,7 +3,7 @@
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
@@ -117,6 +117,15 @@ def pack_rows(rows: Iterable[Row]) -> bytes:
     return b"".join([_ROW.pack(*row) for row in rows])
 
 
+ROW_BYTES = _ROW.size
+
+
+def row_at(packed: bytes, number: int) -> Row:
+    """A worker's row of a board."""
+    at = number * ROW_BYTES
+    return Row(*_ROW.unpack_from(packed, at)) if at + ROW_BYTES <= len(packed) else Row()
+
+
 def rows_of(packed: bytes) -> list[Row]:
     """A board's rows."""
     whole = len(packed) // _ROW.size * _ROW.size
@@ -145,16 +154,23 @@ class Answer(NamedTuple):
     rows: bytes | None
 
 
-class Facts(msgspec.Struct, frozen=True):
-    """What who holds a worker's lease knows of it, for the others. `blocks`: tokens in a block of its tiers that say
-    what they hold, by `Kind`; `whole`: all of it. `lives`: by kind, how often it was started over.
+class Facts(msgspec.Struct, frozen=True, array_like=True):
+    """What the router that has the lease on a worker knows of it, for the others.
+
+    `models` to `ranks` are its report, as in `engines.base.WorkerReport`. `block`: tokens in a block, of a worker whose
+    events are followed; 0: they are not. `whole`: it tells all that it holds. `life` counts how often what it told was
+    begun anew: blocks that are stamped with another one do not count.
     """
 
     up: bool = False
-    report: bytes = b""
-    blocks: Mapping[int, int] = {}
+    models: Mapping[str, Mapping[str, Any]] = {}
+    kv_tokens: int | None = None
+    block_tokens: int | None = None
+    started_at: float | None = None
+    ranks: int | None = None
+    block: int = 0
     whole: bool = False
-    lives: Mapping[int, int] = {}
+    life: int = 0
 
 
 class Store(Protocol):
@@ -179,3 +195,25 @@ class Store(Protocol):
         """The workers' numbers, the same for all routers, -1 where none is left; to be called every so often for as
         long as they are there.
         """
+
+
+class Registry(Protocol):
+    """Who looks after which worker, what is known of it, and where responses are stored. All raise `StoreError`."""
+
+    async def lease(
+        self, replica: Replica, wanted: Sequence[WorkerId], returned: Sequence[WorkerId]
+    ) -> dict[WorkerId, str]:
+        """Take or renew leases where nobody else has one, give others back; returns the names of all holders. A lease
+        that is not renewed for some seconds is anybody's.
+        """
+
+    async def facts(
+        self, since: int, news: Mapping[WorkerId, Facts]
+    ) -> tuple[int, dict[WorkerId, Facts]]:
+        """Put in what is new, and read what has changed since a version (0: all); returns the version, too."""
+
+    async def remember(self, response_id: str, worker: WorkerId) -> None:
+        """A worker stores this response."""
+
+    async def find(self, response_id: str) -> WorkerId | None:
+        """Which worker stores it, as far as is known."""

@@ -19,6 +19,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 from router.telemetry.caches import CacheSamples
+from router.telemetry.sharing import SharedSamples
 
 LATENCY_BUCKETS_S = (
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0,
@@ -30,6 +31,7 @@ ERROR_BUCKETS_S = (-5.0, -1.0, -0.5, -0.1, -0.05, -0.01, 0.0, 0.01, 0.05, 0.1, 0
 CACHED_ERROR_BUCKETS = (
     -65536.0, -8192.0, -1024.0, -256.0, -64.0, -32.0, -16.0, -1.0, 0.0, 16.0, 32.0, 64.0, 256.0, 1024.0, 8192.0, 65536.0,
 )  # fmt: skip
+SHARED_BUCKETS_S = (1e-4, 2e-4, 3e-4, 5e-4, 7.5e-4, 1e-3, 2e-3, 3e-3, 5e-3, 1e-2, 2e-2, 5e-2)
 LOOKUP_BUCKETS_S = (1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3)
 
 
@@ -95,11 +97,13 @@ class Metrics(Collector):
         self.settle: Callable[[], None] = _nothing
         self.queue_depth: Callable[[], int] = int
         self.lookup = Histogram(LOOKUP_BUCKETS_S)
+        self.shared_lookup = Histogram(SHARED_BUCKETS_S)
         self.ttft_error = Histogram(ERROR_BUCKETS_S)
         self.cached_error = {
             by: Histogram(CACHED_ERROR_BUCKETS) for by in ("events", "predictions")
         }
         self.caches = CacheSamples()
+        self.shared = SharedSamples()
         self.cached_tokens: defaultdict[tuple[str, str], int] = defaultdict(int)
         self.degraded: defaultdict[str, int] = defaultdict(int)
         self.retries: defaultdict[str, int] = defaultdict(int)
@@ -125,6 +129,7 @@ class Metrics(Collector):
         yield from self._router_families()
         yield from self._worker_families()
         yield from self.caches.families()
+        yield from self.shared.families()
 
     def _route_families(self) -> Iterator[Metric]:
         labels = ("model", "endpoint")
@@ -199,6 +204,11 @@ class Metrics(Collector):
         depth.add_metric((), self.queue_depth())
         yield depth
         yield _histogram("router_index_lookup_seconds", "Time to look one prompt up.", self.lookup)
+        yield _histogram(
+            "router_shared_lookup_seconds",
+            "Time to look one prompt up in the shared Redis.",
+            self.shared_lookup,
+        )
         yield _histogram(
             "router_ttft_prediction_error_seconds",
             "Observed minus predicted time to first token.",

@@ -96,7 +96,7 @@ class RunningRouter:
 
     @property
     def inflight(self) -> int:
-        return sum(worker.load.inflight for worker in self.workers)
+        return sum(worker.load.own for worker in self.workers)
 
     @property
     def buffered(self) -> int:

@@ -16,6 +16,7 @@ from router.index.predicted import PredictedIndex
 from router.journey import Journey
 from router.prompt.caller import Callers
 from router.prompt.identity import TextIdentity
+from router.prompts import Prompts
 from router.report import Reporter
 from router.routing.affinity import ResponseHomes
 from router.routing.chooser import Chooser, Immediate
@@ -165,7 +166,7 @@ class Stage:
         self.fleet.on_change = self.dispatch.stir
         intake = Intake(self.fleet, self.identities, self.homes, self.chooser.look_up)
         self.gateway = Gateway(
-            self.fleet, intake, self.exact, self.index, self.dispatch, self.reporter
+            self.fleet, intake, Prompts(self.exact), self.index, self.dispatch, self.reporter
         )
         self.clients: list[FakeDownstream] = []
         self.began: list[Journey] = []

@@ -11,7 +11,8 @@ import pytest
 import uvicorn
 
 from router import app as app_module
-from router.app import App, build, installed_version, json_logs, run, server_config
+from router.app import App, build, json_logs, run, server_config
+from router.process import installed_version
 from router.prompt.endpoints import PATHS
 from router.routing.peers import HELD
 from router.routing.queue import LateBinding

@@ -1,0 +1,241 @@
+"""This router's part of the board: says what it has under way, and gives its workers' loads what others have."""
+
+import asyncio
+import logging
+import struct
+from collections.abc import Callable, Mapping
+from time import perf_counter
+
+from router.engines.base import Gauges
+from router.fleet.fleet import Fleet
+from router.fleet.load import Part
+from router.fleet.worker import Worker
+from router.ids import WorkerId
+from router.shared.base import (
+    GPU,
+    IGNORED,
+    KINDS,
+    ROW_BYTES,
+    TEXT,
+    Change,
+    Replica,
+    Row,
+    Share,
+    Store,
+    StoreError,
+    Told,
+    row_at,
+)
+from router.shared.bond import Bond
+
+logger = logging.getLogger(__name__)
+
+TICK_S = 0.05
+_HEARTBEAT_S = 0.5
+_FRESH_S = 0.02
+"""A board as old as that is read again with the next question."""
+
+_FORGET_S = 3.0
+"""What others have under way is forgotten when they could not be heard of for so long."""
+
+_ENROL_S = 60.0
+_AFTER_FAILURE_S = 0.25
+
+CLOCK_BITS = 10
+"""A worker's clock is stamped on blocks of text in units of 1,024 tokens."""
+
+_NO_SHARE = Share()
+_U32 = (1 << 32) - 1
+_VALID = struct.Struct(f">{2 * KINDS}H")
+
+
+class BoardKeeper:
+    """Publishes every `TICK_S` where something has changed. `kv_tokens`: how many a worker's cache holds; `life`: which
+    blocks of its tokens count. `on_epoch`: the store was emptied, or is another one.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        fleet: Fleet,
+        replica: Replica,
+        bond: Bond,
+        *,
+        kv_tokens: Callable[[Worker], int],
+    ) -> None:
+        self.epoch = b""
+        self.valid = b""
+        """Stamps and windows, for `Store.look_up`."""
+        self.numbers: dict[WorkerId, int] = {}
+        self.names: dict[int, WorkerId] = {}
+        self.leaders = self.followers = self.facts = 0
+        self.life: Callable[[WorkerId], int] = lambda _: 0
+        self.on_epoch: Callable[[], None] = _nothing
+        self.told: Callable[[Worker], Told | None] = lambda _: None
+        """What the worker's metrics say, if that is for this router to tell."""
+        self.owns: Callable[[WorkerId], bool] = lambda _: False
+        """Workers whose metrics this router reads itself, although it only follows."""
+        self._store = store
+        self._fleet = fleet
+        self._replica = replica
+        self._bond = bond
+        self.kv_tokens = kv_tokens
+        self._shares: dict[WorkerId, Share] = {}
+        self._spent: dict[WorkerId, int] = {}
+        self._rows = b""
+        self._read_at = self._published_at = self._enrolled_at = -_ENROL_S
+
+    async def run(self) -> None:
+        """Keep the board, for ever."""
+        while True:
+            pause_s = TICK_S
+            try:
+                async with asyncio.timeout(1.0):
+                    await self.tick()
+            except (StoreError, TimeoutError) as error:
+                self._bond.failed(as_store_error(error))
+                pause_s = _AFTER_FAILURE_S
+            except Exception:  # nothing here is worth stopping the router for
+                logger.exception("keeping the shared board failed")
+                pause_s = _AFTER_FAILURE_S
+            self._forget_the_past()
+            await asyncio.sleep(pause_s)
+
+    async def tick(self) -> None:
+        """Publish what is new; now and then, that this router is there. Raises `StoreError`."""
+        now = perf_counter()
+        changes = self._changes(now)
+        if changes or now - self._published_at >= _HEARTBEAT_S or not self._bond.up:
+            await self._publish(changes)
+        missing = any(worker.id not in self.numbers for worker in self._fleet)
+        if missing or now - self._enrolled_at >= _ENROL_S:
+            await self._enrol()
+
+    def asks_rows(self) -> bool:
+        """The board that this router knows is old."""
+        return perf_counter() - self._read_at > _FRESH_S
+
+    def read(self, rows: bytes) -> None:
+        """Take in the board's rows."""
+        now = self._read_at = perf_counter()
+        before, self._rows = self._rows, rows
+        for worker in self._fleet:
+            number = self.numbers.get(worker.id)
+            if number is None:
+                continue
+            part = slice(number * ROW_BYTES, (number + 1) * ROW_BYTES)
+            if rows[part] != before[part] or worker.id in self._shares:
+                self._take_in(worker, row_at(rows, number), now)
+        self._validate()
+
+    def row(self, worker: WorkerId) -> Row:
+        """What the board last said of the worker."""
+        number = self.numbers.get(worker)
+        return Row() if number is None else row_at(self._rows, number)
+
+    def stamp(self, worker: WorkerId) -> int:
+        """The stamp of blocks of text that the worker is sent now."""
+        return self.row(worker).clock >> CLOCK_BITS & 0xFFFF
+
+    # ------------------------------------------------------------------------------------------
+
+    def _changes(self, now: float) -> dict[WorkerId, Change]:
+        changes = {}
+        for worker in self._fleet:
+            number = self.numbers.get(worker.id)
+            load = worker.load
+            if number is None:
+                continue
+            share = _share(load.part(now)) if load.own else _NO_SHARE
+            sent = load.spent - self._spent.get(worker.id, 0)
+            told = self.told(worker)
+            if share != self._shares.get(worker.id, _NO_SHARE) or sent or told:
+                changes[worker.id] = Change(number, share, max(0, min(sent, _U32)), told)
+        return changes
+
+    async def _publish(self, changes: Mapping[WorkerId, Change]) -> None:
+        board = await self._store.publish(self._replica, list(changes.values()))
+        self._published_at = perf_counter()
+        self.leaders, self.followers, self.facts = board.leaders, board.followers, board.facts
+        shares = self._shares if board.known else {}  # else what was told before is forgotten
+        self._shares = shares | {worker: change.share for worker, change in changes.items()}
+        for worker, change in changes.items():
+            self._spent[worker] = self._spent.get(worker, 0) + change.sent
+        if board.epoch != self.epoch:
+            self.epoch = board.epoch
+            self._shares = {}
+            await self._enrol()
+            self.on_epoch()
+        self.read(board.rows)
+        self._bond.worked()
+
+    async def _enrol(self) -> None:
+        workers = [worker.id for worker in self._fleet]
+        numbers = await self._store.enrol(workers)
+        self.numbers = {w: n for w, n in zip(workers, numbers, strict=True) if n >= 0}
+        self.names = {n: w for w, n in self.numbers.items()}
+        self._enrolled_at = perf_counter()
+        for worker in self._spent.keys() - self.numbers.keys():
+            del self._spent[worker]
+
+    def _take_in(self, worker: Worker, row: Row, now: float) -> None:
+        mine = self._shares.get(worker.id, _NO_SHARE)
+        others = Part(
+            max(0, row.inflight - mine.inflight),
+            max(0, row.pending - mine.pending),
+            max(0, row.tokens - mine.tokens),
+            max(0, row.pending_ms - mine.pending_ms) / 1000,
+            max(0, row.context - mine.context),
+        )
+        worker.load.share(others, now)
+        if row.told and not self._replica.leads and not self.owns(worker.id):
+            gauges = Gauges(row.running, row.waiting, row.kv_permille / 1000)
+            worker.load.report(gauges, worker.load.counts(), now)
+
+    def _validate(self) -> None:
+        """Blocks of text count for as long as the worker's cache has not been filled anew; those of tokens in the
+        worker's life.
+        """
+        stamps = {self.numbers[w.id]: self._stamps(w) for w in self._fleet if w.id in self.numbers}
+        ignored = IGNORED * KINDS
+        self.valid = b"".join(
+            [
+                _VALID.pack(*stamps.get(number, ignored))
+                for number in range(max(stamps, default=-1) + 1)
+            ]
+        )
+
+    def _stamps(self, worker: Worker) -> tuple[int, ...]:
+        life = self.life(worker.id) & 0xFFFF
+        stamps = [life, 0] * KINDS
+        window = self.kv_tokens(worker) >> CLOCK_BITS
+        stamps[2 * TEXT], stamps[2 * TEXT + 1] = self.stamp(worker.id), min(window, 0x7FFF)
+        if not life:
+            stamps[2 * GPU :] = IGNORED * (KINDS - GPU)
+        return tuple(stamps)
+
+    def _forget_the_past(self) -> None:
+        now = perf_counter()
+        if self._read_at > 0 and now - self._read_at > _FORGET_S:
+            self._read_at = 0.0
+            for worker in self._fleet:
+                worker.load.share(Part(), now)
+
+
+def as_store_error(error: Exception) -> StoreError:
+    """A deadline that was missed is one, too."""
+    return error if isinstance(error, StoreError) else StoreError("late", "no answer in time")
+
+
+def _share(part: Part) -> Share:
+    return Share(
+        part.inflight,
+        part.pending,
+        min(round(part.tokens), _U32),
+        min(round(part.seconds * 1000), _U32),
+        min(round(part.context), _U32),
+    )
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,106 @@
+"""Whether the store can be relied on: after a failure it is left alone for a while, so that no request waits in vain."""
+
+import logging
+import math
+from collections import Counter
+from collections.abc import Callable
+from time import perf_counter
+
+from router.shared.base import StoreError
+
+logger = logging.getLogger(__name__)
+
+_PAUSE_S = (0.1, 2.0)
+"""After a failure: at first, and at most after several in a row."""
+
+_TELL_AFTER_S = 0.5
+"""A shorter break is not worth a line in the log."""
+
+_TELL_AGAIN_S = 60.0
+
+_ALONE_S = 10.0
+
+_STILL_READS = {"full", "read_only"}
+"""Reasons for which only writes fail."""
+
+
+class Bond:
+    """`degraded` is told, by reason, of each question that had to go without an answer. `failures`: by reason."""
+
+    def __init__(
+        self,
+        degraded: Callable[[str], None] = lambda _: None,
+        now: Callable[[], float] = perf_counter,
+    ) -> None:
+        self.failures: Counter[str] = Counter()
+        self._degraded = degraded
+        self._now = now
+        self._since: float | None = now()
+        self._told = False
+        self._reason = "connecting"
+        self._message = ""
+        self._pause_s = _PAUSE_S[0]
+        self._resume_at = 0.0
+        self._writes_told_at = -math.inf
+
+    @property
+    def up(self) -> bool:
+        """The last that was heard of the store was good."""
+        return self._since is None
+
+    @property
+    def alone(self) -> bool:
+        """It has been away for so long that this router should look after everything itself."""
+        return self._since is not None and self._now() - self._since > _ALONE_S
+
+    def asks(self) -> bool:
+        """Whether a request should ask now; if not, it counts as degraded."""
+        if self._since is None:
+            return True
+        self._degraded(f"shared_{self._reason}")
+        return False
+
+    def missed(self, error: StoreError) -> None:
+        """A request's question got no answer."""
+        self._degraded(f"shared_{error.reason}")
+        self.failed(error)
+
+    def failed(self, error: StoreError) -> None:
+        """Something did not work."""
+        self.failures[error.reason] += 1
+        if error.reason in _STILL_READS:
+            self._tell_of_writes(error)
+            return
+        now = self._now()
+        self._reason, self._message = error.reason, str(error)
+        if self._since is None:
+            self._since = now
+        self._resume_at = now + self._pause_s
+        self._pause_s = min(2 * self._pause_s, _PAUSE_S[1])
+
+    def worked(self, *, asked: bool = False) -> None:
+        """Something did; `asked`: a request's question."""
+        if asked:
+            self._pause_s = _PAUSE_S[0]
+        if self._since is None or self._now() < self._resume_at:
+            return
+        if self._told:
+            away_s = self._now() - self._since
+            logger.info("the shared Redis answers again, after %.1f s", away_s)
+        self._since, self._told = None, False
+
+    def keep(self) -> None:
+        """To be called every so often: says when a break lasts."""
+        if self._since is None or self._told or self._now() - self._since < _TELL_AFTER_S:
+            return
+        self._told = True
+        logger.warning(
+            "the shared Redis cannot be asked (%s: %s): going by what this router knows alone",
+            *(self._reason, self._message or "no answer yet"),
+        )
+
+    def _tell_of_writes(self, error: StoreError) -> None:
+        now = self._now()
+        if now - self._writes_told_at >= _TELL_AGAIN_S:
+            self._writes_told_at = now
+            logger.warning("the shared Redis takes nothing in (%s: %s)", error.reason, error)

@@ -1,0 +1,132 @@
+"""What is known of workers, told by the router that looks after each and read by all others."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+from router.engines.base import WorkerReport
+from router.fleet.fleet import Fleet
+from router.fleet.worker import Worker
+from router.ids import WorkerId
+from router.shared.base import Facts, Registry, StoreError
+from router.shared.board import BoardKeeper, as_store_error
+from router.shared.bond import Bond
+from router.shared.leases import Leases
+
+logger = logging.getLogger(__name__)
+
+_TICK_S = 0.25
+_TIMEOUT_S = 1.0
+_NOTHING = Facts()
+
+
+class Told(NamedTuple):
+    """A worker's events are followed: tokens in its blocks; `whole`: all of them were."""
+
+    block: int
+    whole: bool
+
+
+class FactsKeeper:
+    """`heard`: workers whose events this router follows. `takes_over`: health and models of workers that others look
+    after are taken from them.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        fleet: Fleet,
+        board: BoardKeeper,
+        leases: Leases,
+        bond: Bond,
+        *,
+        takes_over: bool,
+    ) -> None:
+        self.heard: Callable[[], Mapping[WorkerId, Told]] = dict
+        self._registry = registry
+        self._fleet = fleet
+        self._board = board
+        self._leases = leases
+        self._bond = bond
+        self._takes_over = takes_over
+        self._known: dict[WorkerId, Facts] = {}
+        self._lives: dict[WorkerId, int] = {}
+        self._version = 0
+
+    def life(self, worker: WorkerId) -> int:
+        """Which blocks of tokens count; 0: none."""
+        facts = self._known.get(worker, _NOTHING)
+        return self._lives.get(worker, facts.life) if self._leases.owns(worker) else facts.life
+
+    def begin_anew(self, worker: WorkerId) -> None:
+        """What was told of the worker's blocks does not count any more."""
+        self._lives[worker] = max(self.life(worker), self._known.get(worker, _NOTHING).life) + 1
+
+    def forget_all(self) -> None:
+        """The store was emptied."""
+        self._version = 0
+
+    def told(self) -> Iterator[tuple[WorkerId, Told]]:
+        """Workers whose events others follow, and tell of, while they can be heard."""
+        if self._bond.up:
+            for worker, facts in self._known.items():
+                if facts.block and not self._leases.owns(worker):
+                    yield worker, Told(facts.block, facts.whole)
+
+    async def run(self) -> None:
+        """Tell and read for ever."""
+        while True:
+            await asyncio.sleep(_TICK_S)
+            if not self._bond.up:
+                continue
+            try:
+                async with asyncio.timeout(_TIMEOUT_S):
+                    await self.tick()
+            except (StoreError, TimeoutError) as error:
+                self._bond.failed(as_store_error(error))
+            except Exception:  # nothing here is worth stopping the router for
+                logger.exception("sharing what is known of workers failed")
+
+    async def tick(self) -> None:
+        """Tell what is new, read what is new. Raises `StoreError`."""
+        news = self._news()
+        if not news and self._version == self._board.facts:
+            return
+        self._version, changed = await self._registry.facts(self._version, news)
+        for worker, facts in changed.items():
+            self._known[worker] = facts
+            if self._takes_over and not self._leases.owns(worker):
+                self._take_over(worker, facts)
+
+    def _news(self) -> dict[WorkerId, Facts]:
+        heard = self.heard()
+        mine = {w.id: self._facts(w, heard) for w in self._fleet if self._leases.owns(w.id)}
+        return {w: facts for w, facts in mine.items() if facts != self._known.get(w)}
+
+    def _facts(self, worker: Worker, heard: Mapping[WorkerId, Told]) -> Facts:
+        told, report = heard.get(worker.id, Told(0, False)), worker.report
+        return Facts(
+            worker.up,
+            report.models,
+            report.kv_tokens,
+            report.block_tokens,
+            report.started_at,
+            report.ranks,
+            told.block,
+            told.whole,
+            self.life(worker.id),
+        )
+
+    def _take_over(self, name: WorkerId, facts: Facts) -> None:
+        worker = self._fleet.get(name)
+        if worker is None or worker.id != worker.process:
+            return
+        report = WorkerReport(
+            facts.models, facts.kv_tokens, facts.block_tokens, facts.started_at, facts.ranks
+        )
+        self._fleet.set_report(worker, report)
+        if facts.up:
+            self._fleet.mark_up(worker)
+        elif worker.up:
+            self._fleet.mark_down(worker, "so says the router that looks after it")

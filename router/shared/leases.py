@@ -1,0 +1,111 @@
+"""Which workers this router looks after for all others: follows their events, and tells what they say."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from math import ceil
+
+from router.fleet.fleet import Fleet
+from router.ids import WorkerId
+from router.shared.base import Registry, Replica, StoreError
+from router.shared.board import BoardKeeper, as_store_error
+from router.shared.bond import Bond
+
+logger = logging.getLogger(__name__)
+
+_TICK_S = 1.0
+_FOLLOWERS_TICKS = 5
+"""Routers that only follow look at the leases that rarely, while others lead."""
+
+_ORPHANED = 3
+"""Ticks after which anybody takes a worker that nobody has."""
+
+_TIMEOUT_S = 1.0
+
+
+class Leases:
+    """Shares workers out between the routers that lead; to those that follow only if nobody leads. `on_change` is called
+    with what was won and lost. While the store is away all stays as it is, until this router has to do without.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        fleet: Fleet,
+        board: BoardKeeper,
+        bond: Bond,
+        replica: Replica,
+    ) -> None:
+        self.mine: frozenset[WorkerId] = frozenset()
+        self.on_change: Callable[[Iterable[WorkerId], Iterable[WorkerId]], None] = _ignore
+        self._registry = registry
+        self._fleet = fleet
+        self._board = board
+        self._bond = bond
+        self._replica = replica
+        self._free: dict[WorkerId, int] = {}
+        self._ticks = 0
+
+    def owns(self, worker: WorkerId) -> bool:
+        """The worker, or the server whose rank it is, is this router's."""
+        return worker.partition("#")[0] in self.mine
+
+    async def run(self) -> None:
+        """Look for ever."""
+        while True:
+            try:
+                async with asyncio.timeout(_TIMEOUT_S):
+                    await self.tick()
+            except (StoreError, TimeoutError) as error:
+                self._bond.failed(as_store_error(error))
+            except Exception:  # nothing here is worth stopping the router for
+                logger.exception("sharing the workers out failed")
+            await asyncio.sleep(_TICK_S)
+
+    async def tick(self) -> None:
+        """Renew, take, give back. Raises `StoreError`."""
+        workers = [worker.id for worker in self._fleet.processes()]
+        if self._bond.alone:
+            self._set(workers if self._replica.leads else self.mine & set(workers))
+        if not self._bond.up or self._rests():
+            return
+        wanted, returned = self._plan(workers)
+        holders = await self._registry.lease(self._replica, wanted, returned)
+        self._free = {w: self._free.get(w, 0) + 1 for w in workers if w not in holders}
+        self._set(w for w in workers if holders.get(w) == self._replica.name)
+
+    async def close(self) -> None:
+        """Give all back, so that others need not wait."""
+        if self._bond.up and self.mine:
+            try:
+                async with asyncio.timeout(_TIMEOUT_S):
+                    await self._registry.lease(self._replica, (), sorted(self.mine))
+            except (StoreError, TimeoutError):
+                return
+
+    def _rests(self) -> bool:
+        self._ticks += 1
+        follows = not self._replica.leads and self._board.leaders > 0 and not self.mine
+        return follows and self._ticks % _FOLLOWERS_TICKS != 0
+
+    def _plan(self, workers: Sequence[WorkerId]) -> tuple[list[WorkerId], list[WorkerId]]:
+        """Which to have, and which to give back: one at a time, as each has to be learned anew by somebody."""
+        board, mine = self._board, [worker for worker in workers if worker in self.mine]
+        gone = sorted(self.mine.difference(workers))
+        peers = board.leaders if self._replica.leads else 0 if board.leaders else board.followers
+        fair = ceil(len(workers) / max(1, peers)) if peers else 0
+        if self._replica.leads and len(mine) > fair:
+            return mine[:-1], [*gone, mine[-1]]
+        orphans = [w for w in workers if self._free.get(w, 0) >= _ORPHANED]
+        free = [w for w in workers if w in self._free][: max(0, fair - len(mine))]
+        return [*mine, *dict.fromkeys([*free, *orphans])], gone
+
+    def _set(self, workers: Iterable[WorkerId]) -> None:
+        before, self.mine = self.mine, frozenset(workers)
+        won, lost = self.mine - before, before - self.mine
+        if won or lost:
+            self.on_change(won, lost)
+
+
+def _ignore(won: Iterable[WorkerId], lost: Iterable[WorkerId]) -> None:
+    del won, lost

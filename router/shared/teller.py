@@ -1,0 +1,118 @@
+"""Tells the store what this router learns of workers' caches: from their events, and from what it sends."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator
+
+from router.events.tier import BlockSink
+from router.ids import BlockKey, WorkerId
+from router.index.union import UnionIndex
+from router.prompt.identity import Identity, TokenIdentity
+from router.prompt.segments import by_place
+from router.shared.base import GPU, KINDS, TEXT, Holder
+from router.shared.board import BoardKeeper
+from router.shared.facts import FactsKeeper
+from router.shared.leases import Leases
+from router.shared.writer import Writer
+
+_STEP_S = 0.002
+_IDLE_S = 0.1
+"""Between two parts of what is told anew."""
+
+
+class Teller:
+    """`block_of`: tokens in the blocks of a worker whose events somebody follows."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        board: BoardKeeper,
+        leases: Leases,
+        facts: FactsKeeper,
+    ) -> None:
+        self.block_of: Callable[[WorkerId], int | None] = lambda _: None
+        self._writer = writer
+        self._board = board
+        self._leases = leases
+        self._facts = facts
+        self._indexes: dict[int, UnionIndex] = {}
+        self._walks: deque[Iterator[None]] = deque()
+
+    def sink(self, kind: int, index: UnionIndex) -> BlockSink:
+        """Passes on to `index` what events say, and tells it."""
+        self._indexes[kind] = index
+        return _Sink(self, self._leases.owns, kind, index)
+
+    def sent(self, worker: WorkerId, identity: Identity) -> None:
+        """A prompt is on its way to `worker`."""
+        holder = self._holder(worker, TEXT)
+        if holder is None:
+            return
+        self._writer.hold(holder, self._board.stamp(worker), by_place(identity.text.keys))
+        if isinstance(identity, TokenIdentity) and self.block_of(worker) == identity.block:
+            self.stored(worker, GPU, identity.keys)
+
+    def stored(self, worker: WorkerId, kind: int, keys: Collection[BlockKey]) -> None:
+        """The worker holds these blocks of tokens."""
+        life, holder = self._facts.life(worker), self._holder(worker, kind)
+        if life and holder is not None:
+            self._writer.hold(holder, life & 0xFFFF, list(keys))
+
+    def removed(self, worker: WorkerId, kind: int, keys: Collection[BlockKey]) -> None:
+        """The worker does not."""
+        holder = self._holder(worker, kind)
+        if holder is not None:
+            self._writer.drop(holder, list(keys))
+
+    def begin_anew(self, workers: Iterable[WorkerId]) -> None:
+        """Tell all that is known of them once more; what was told before does not count."""
+        for worker in workers:
+            self._facts.begin_anew(worker)
+            self._walks += [self._walk(worker, kind) for kind in self._indexes]
+
+    async def run(self) -> None:
+        """Do so, a part at a time, for ever."""
+        while True:
+            await asyncio.sleep(_STEP_S if self._walks else _IDLE_S)
+            if self._walks:
+                self.step()
+
+    def step(self) -> None:
+        """Do so with one part."""
+        try:
+            next(self._walks[0])
+        except StopIteration:
+            self._walks.popleft()
+
+    def _walk(self, worker: WorkerId, kind: int) -> Iterator[None]:
+        for keys in self._indexes[kind].walk(worker):
+            if not self._leases.owns(worker):
+                return
+            self.stored(worker, kind, keys)
+            yield
+
+    def _holder(self, worker: WorkerId, kind: int) -> Holder | None:
+        number = self._board.numbers.get(worker)
+        return None if number is None else number * KINDS + kind
+
+
+class _Sink:
+    """See `Teller.sink`. What is heard of a worker that is another router's is for that one to tell."""
+
+    def __init__(
+        self, teller: Teller, owns: Callable[[WorkerId], bool], kind: int, index: UnionIndex
+    ) -> None:
+        self._teller = teller
+        self._owns = owns
+        self._kind = kind
+        self._index = index
+
+    def stored(self, worker: WorkerId, keys: Collection[BlockKey]) -> None:
+        self._index.stored(worker, keys)
+        if self._owns(worker):
+            self._teller.stored(worker, self._kind, keys)
+
+    def removed(self, worker: WorkerId, keys: Collection[BlockKey]) -> None:
+        self._index.removed(worker, keys)
+        if self._owns(worker):
+            self._teller.removed(worker, self._kind, keys)
