@@ -64,6 +64,15 @@ def cli() -> None:
     metavar="PATTERN",
     help="A further path to pass on.",
 )
+@click.option(
+    "--redis-url", metavar="URL", help="Redis that several routers share what they know in."
+)
+@click.option(
+    "--sidecar",
+    is_flag=True,
+    default=None,
+    help="Follow what other routers say of workers, instead of probing every worker.",
+)
 @click.option("--log-format", type=click.Choice(["auto", "json", "text"]), help="[default: auto]")
 @click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="[default: info]"
