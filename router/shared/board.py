@@ -40,6 +40,7 @@ _FORGET_S = 3.0
 
 _ENROL_S = 60.0
 _AFTER_FAILURE_S = 0.25
+_TIMEOUT_S = 2.0
 
 CLOCK_BITS = 10
 """A worker's clock is stamped on blocks of text in units of 1,024 tokens."""
@@ -90,7 +91,7 @@ class BoardKeeper:
         while True:
             pause_s = TICK_S
             try:
-                async with asyncio.timeout(1.0):
+                async with asyncio.timeout(_TIMEOUT_S):
                     await self.tick()
             except (StoreError, TimeoutError) as error:
                 self._bond.failed(as_store_error(error))

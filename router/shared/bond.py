@@ -11,7 +11,9 @@ from router.shared.base import StoreError
 logger = logging.getLogger(__name__)
 
 _PAUSE_S = (0.1, 2.0)
-"""After a failure: at first, and at most after several in a row."""
+"""After a question that got no answer: at first, and at most after several in a row. What is quick enough for the
+background may not be so for requests.
+"""
 
 _TELL_AFTER_S = 0.5
 """A shorter break is not worth a line in the log."""
@@ -64,6 +66,8 @@ class Bond:
         """A request's question got no answer."""
         self._degraded(f"shared_{error.reason}")
         self.failed(error)
+        self._resume_at = self._now() + self._pause_s
+        self._pause_s = min(2 * self._pause_s, _PAUSE_S[1])
 
     def failed(self, error: StoreError) -> None:
         """Something did not work."""
@@ -71,12 +75,9 @@ class Bond:
         if error.reason in _STILL_READS:
             self._tell_of_writes(error)
             return
-        now = self._now()
         self._reason, self._message = error.reason, str(error)
         if self._since is None:
-            self._since = now
-        self._resume_at = now + self._pause_s
-        self._pause_s = min(2 * self._pause_s, _PAUSE_S[1])
+            self._since = self._now()
 
     def worked(self, *, asked: bool = False) -> None:
         """Something did; `asked`: a request's question."""

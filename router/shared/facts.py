@@ -17,7 +17,7 @@ from router.shared.leases import Leases
 logger = logging.getLogger(__name__)
 
 _TICK_S = 0.25
-_TIMEOUT_S = 1.0
+_TIMEOUT_S = 2.0
 _NOTHING = Facts()
 
 

@@ -8,13 +8,26 @@ from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster, Sentinel
 from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import MovedError, NoScriptError, RedisError
+from redis.exceptions import (
+    ClusterDownError,
+    MovedError,
+    NoScriptError,
+    RedisClusterException,
+    RedisError,
+)
+from redis.exceptions import (
+    ConnectionError as RedisConnectionError,
+)
+from redis.exceptions import (
+    TimeoutError as RedisTimeoutError,
+)
 
 from router.shared.base import StoreError
 from router.shared.urls import Target, parse
 
 Word: TypeAlias = bytes | str | int
 
+_AWAY = (RedisConnectionError, RedisTimeoutError, ClusterDownError, RedisClusterException, OSError)
 _CONNECTIONS = 16
 _SCRIPTS = ("lookup", "hold", "drop", "publish", "enrol", "lease", "facts")
 
@@ -42,7 +55,7 @@ class Link:
     `timeout_s` bounds what is done with connections; who asks may wait less. Raises ValueError for a URL that is none.
     """
 
-    def __init__(self, url: str, *, timeout_s: float = 1.0) -> None:
+    def __init__(self, url: str, *, timeout_s: float = 0.8) -> None:
         target = parse(url)
         self.is_cluster = target.kind == "cluster"
         """What a script touches must be in one slot."""
@@ -51,28 +64,34 @@ class Link:
 
     async def run(self, commands: Sequence[Command]) -> list[Any]:
         """The replies, in order. Raises `StoreError` if any command failed."""
-        replies = await self._send(commands)
-        if any(isinstance(reply, NoScriptError) for reply in replies):
-            self._digests = {}
+        try:
             replies = await self._send(commands)
+            if any(isinstance(reply, NoScriptError) for reply in replies):
+                self._digests = {}
+                replies = await self._send(commands)
+        except (RedisError, OSError, TimeoutError) as error:
+            replies = [error]
         for reply in replies:
             if isinstance(reply, Exception):
-                raise _store_error(reply)
+                await self._look_around(reply)
+                raise _store_error(reply) from reply
         return replies
+
+    async def _look_around(self, error: Exception) -> None:
+        """After a failure a cluster's servers may have other roles: they are asked with the next batch."""
+        if self.is_cluster and isinstance(error, _AWAY):
+            await self._client.aclose()
 
     async def close(self) -> None:
         """Close all connections."""
         await self._client.aclose()
 
     async def _send(self, commands: Sequence[Command]) -> list[Any]:
-        try:
-            await self._load()
-            pipeline: Any = self._client.pipeline(transaction=False)
-            for command in commands:
-                pipeline.execute_command(*self._words(command))
-            replies: list[Any] = await pipeline.execute(raise_on_error=False)
-        except (RedisError, OSError, TimeoutError) as error:
-            raise _store_error(error) from error
+        await self._load()
+        pipeline: Any = self._client.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*self._words(command))
+        replies: list[Any] = await pipeline.execute(raise_on_error=False)
         return replies
 
     def _words(self, command: Command) -> Sequence[Word]:
