@@ -202,6 +202,7 @@ def insight(
     heard: dict[WorkerId, Told] = {}
     if shared is not None:
         knowledge.on_sent = shared.teller.sent
+        shared.board.shares.on_share = knowledge.set_share
         shared.teller.block_of, shared.facts.heard = knowledge.block_of, lambda: heard
         if finder is not None:
             finder.follows = shared.owns

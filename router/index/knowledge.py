@@ -212,6 +212,10 @@ class Knowledge:
         """What the worker says of its cache: tokens it holds, and of a block; None: nothing."""
         self._predicted.state_cache(worker, kv_tokens, block_tokens)
 
+    def set_share(self, worker: WorkerId, share: float) -> None:
+        """Of all that the worker is sent by routers, this one sends that share."""
+        self._predicted.set_share(worker, share)
+
     def clear(self, worker: WorkerId) -> None:
         """The worker was started anew. What it said before is for its events to take back."""
         self._predicted.clear(worker)

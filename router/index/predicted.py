@@ -29,13 +29,15 @@ class PredictedIndex:
 
     Each answer audits: if several in a row found much less cached than predicted, the worker evicts earlier
     than thought (its capacity is taken to be smaller); if they found next to nothing, it lost its cache (all
-    that was known of it is dropped). Capacity recovers slowly up to what the worker says of itself.
+    that was known of it is dropped). Capacity recovers slowly up to what the worker says of itself, or to this router's
+    share of that.
     """
 
     def __init__(self, memory: MemoryIndex, *, default_kv_tokens: int) -> None:
         self._memory = memory
         self._default = float(default_kv_tokens)
         self._stated: dict[WorkerId, float] = {}
+        self._shares: dict[WorkerId, float] = {}
         self._learned: dict[WorkerId, float] = {}
         self._block_tokens: dict[WorkerId, int] = {}
         self._short: dict[WorkerId, list[float]] = {}
@@ -127,7 +129,16 @@ class PredictedIndex:
         if stated != self._stated.get(worker):
             self._stated[worker] = stated
             self._learned.pop(worker, None)
-            self._memory.set_capacity(worker, stated)
+            self._memory.set_capacity(worker, self._limit(worker))
+
+    def set_share(self, worker: WorkerId, share: float) -> None:
+        """Of all that the worker's cache is given, this router gives that share: the rest pushes it out."""
+        before = self._limit(worker)
+        self._shares[worker] = share
+        limit = self._limit(worker)
+        if worker in self._learned:
+            self._learned[worker] *= limit / before
+        self._memory.set_capacity(worker, self._capacity(worker))
 
     def blocks(self, worker: WorkerId) -> int:
         """How many blocks are known of `worker`."""
@@ -142,16 +153,20 @@ class PredictedIndex:
         """The worker left."""
         self._memory.remove(worker)
         self._stated.pop(worker, None)
+        self._shares.pop(worker, None)
         self._learned.pop(worker, None)
         self._block_tokens.pop(worker, None)
         self._short.pop(worker, None)
 
     def _capacity(self, worker: WorkerId) -> float:
-        return self._learned.get(worker, self._stated.get(worker, self._default))
+        return self._learned.get(worker, self._limit(worker))
+
+    def _limit(self, worker: WorkerId) -> float:
+        return self._stated.get(worker, self._default) * self._shares.get(worker, 1.0)
 
     def _learn(self, worker: WorkerId, tokens: float) -> None:
-        stated = self._stated.get(worker, self._default)
-        bounded = min(stated, max(tokens, 0.1 * stated))
+        limit = self._limit(worker)
+        bounded = min(limit, max(tokens, 0.1 * limit))
         if bounded != self._capacity(worker):
             self._learned[worker] = bounded
             self._memory.set_capacity(worker, bounded)

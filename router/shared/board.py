@@ -27,6 +27,7 @@ from router.shared.base import (
     row_at,
 )
 from router.shared.bond import Bond
+from router.shared.shares import Shares
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +77,7 @@ class BoardKeeper:
         """What the worker's metrics say, if that is for this router to tell."""
         self.owns: Callable[[WorkerId], bool] = lambda _: False
         """Workers whose metrics this router reads itself, although it only follows."""
+        self.shares = Shares()
         self._store = store
         self._fleet = fleet
         self._replica = replica
@@ -189,6 +191,7 @@ class BoardKeeper:
             max(0, row.context - mine.context),
         )
         worker.load.share(others, now)
+        self.shares.observe(worker.id, self._spent.get(worker.id, 0), row.clock)
         if row.told and not self._replica.leads and not self.owns(worker.id):
             gauges = Gauges(row.running, row.waiting, row.kv_permille / 1000)
             worker.load.report(gauges, worker.load.counts(), now)
@@ -219,6 +222,7 @@ class BoardKeeper:
         now = perf_counter()
         if self._read_at > 0 and now - self._read_at > _FORGET_S:
             self._read_at = 0.0
+            self.shares.forget()
             for worker in self._fleet:
                 worker.load.share(Part(), now)
 

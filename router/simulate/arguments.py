@@ -11,7 +11,7 @@ from router.routing.registry import POLICIES
 from router.simulate.generators import GENERATORS
 from router.simulate.hardware import PRESETS, Hardware
 from router.simulate.run_options import Outage
-from router.simulate.scenario import KNOWLEDGE
+from router.simulate.scenario import KNOWLEDGE, SHARING
 from router.simulate.traces import TraceError, load_trace
 from router.simulate.workload import Workload
 
@@ -53,6 +53,11 @@ def policies(text: str) -> list[str]:
 def knowledge(name: str) -> str:
     """What the index goes by."""
     return _known("--knowledge", name, KNOWLEDGE)
+
+
+def sharing(name: str) -> str:
+    """What several routers share."""
+    return _known("--sharing", name, SHARING)
 
 
 def at_least_1(option: str, number: int | None) -> None:

@@ -16,6 +16,7 @@ from router.routing.options import QueueOptions
 from router.routing.policies import Tools
 from router.routing.policy import Admission
 from router.routing.registry import admission
+from router.simulate.merged import Merged
 from router.telemetry.metrics import Histogram
 
 MODEL = "model"
@@ -32,6 +33,16 @@ class Brain:
     cost: CostModel
     chooser: Chooser
     admission: Admission
+
+    @property
+    def union(self) -> UnionIndex | None:
+        """The index, if it goes by events."""
+        return self.index if isinstance(self.index, UnionIndex) else None
+
+    @property
+    def predicted(self) -> PredictedIndex | None:
+        """The index, if it goes by predictions alone."""
+        return self.index if isinstance(self.index, PredictedIndex) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +70,7 @@ def make_brain(count: int, kv_tokens: int, options: BrainOptions) -> Brain:
     index = _index(workers, kv_tokens, options.knowledge)
     rates = Rates()
     cost = CostModel(rates, _scaled(options.engine, options.cost_factor))
-    chooser = Chooser(index, cost, Histogram((1.0,)))
+    chooser = Chooser(Merged(index), cost, Histogram((1.0,)))
     tools = Tools(cost, lambda request: request.session or None, options.seed)
     waiting = admission(options.policy, tools, chooser, fleet.candidates, options.queue)
     return Brain(fleet, workers, index, rates, cost, chooser, waiting)

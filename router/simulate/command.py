@@ -25,6 +25,9 @@ class Options:
     outages: tuple[str, ...]
     metrics_age: str
     knowledge: str
+    routers: int
+    sharing: str
+    sharing_ms: str
     block_tokens: int | None
     report: Path | None
     json_file: Path | None
@@ -99,6 +102,28 @@ class Options:
     show_default=True,
     metavar="KIND",
     help="What the index goes by: events (of the workers' caches), predictions, both, none.",
+)
+@click.option(
+    "--routers",
+    type=int,
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Routers before the workers; each request goes to one of them by lot.",
+)
+@click.option(
+    "--sharing",
+    default="all",
+    show_default=True,
+    metavar="KIND",
+    help="What several routers tell each other, as through a Redis: all, nothing.",
+)
+@click.option(
+    "--sharing-ms",
+    default="5",
+    show_default=True,
+    metavar="MS",
+    help="After so long one router sees what another told.",
 )
 @click.option(
     "--block-tokens",

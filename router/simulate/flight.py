@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from router.errors import RouterError
 from router.fleet.lease import Lease
-from router.prompt.identity import TokenIdentity
+from router.prompt.identity import Identity, TokenIdentity
 from router.routing.policy import Decision
 from router.simulate.brain import MODEL
 from router.simulate.job import Job
@@ -23,7 +23,7 @@ class Caller:
 
 
 class Flight:
-    """A call under way (`policy.Waiter`, and what policies read of a request)."""
+    """A call under way (`policy.Waiter`, and what policies read of a request). `router`: the number of its router."""
 
     __slots__ = (
         "_send",
@@ -36,6 +36,7 @@ class Flight:
         "job",
         "lease",
         "model",
+        "router",
         "sent_at",
         "session",
     )
@@ -50,6 +51,7 @@ class Flight:
         call: Call,
         now: float,
         block: int,
+        router: int = 0,
     ) -> None:
         self._send = send
         self.caller = caller
@@ -57,7 +59,8 @@ class Flight:
         self.arrived_at = now
         self.model: str | None = MODEL
         self.session = caller.session.name
-        self.identity = TokenIdentity.of(call.blocks, call.prompt_tokens, block)
+        self.router = router
+        self.identity: Identity = TokenIdentity.of(call.blocks, call.prompt_tokens, block)
         self.first_at = 0.0
         self.sent_at = 0.0
         self.job: Job | None = None

@@ -55,6 +55,7 @@ def _check(options: Options) -> None:
     if options.trace is None:
         raise Mistake("TRACE is missing: a file, or a generator of --list")
     arguments.at_least_1("--workers", options.workers)
+    arguments.at_least_1("--routers", options.routers)
     arguments.at_least_1("--jobs", options.jobs)
     arguments.at_least_1("--block-tokens", options.block_tokens)
     if options.speeds is not None and (options.loads is not None or options.capacity is not None):
@@ -84,6 +85,9 @@ def _scenario(options: Options, hardware: Hardware, workers: int) -> Scenario:
         arguments.positive("--metrics-age", options.metrics_age),
         arguments.slow(options.slow, workers),
         arguments.outages(options.outages, workers),
+        options.routers,
+        arguments.sharing(options.sharing),
+        arguments.positive("--sharing-ms", options.sharing_ms) / 1000,
     )
 
 

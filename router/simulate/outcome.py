@@ -33,13 +33,14 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One run. `load` is None where an absolute speed was asked for."""
+    """One run. `load` is None where an absolute speed was asked for; `before`: as in `Scenario`."""
 
     policy: str
     load: float | None
     speed: float
     figures: Figures
     curves: Curves
+    before: str = ""
 
 
 def simulate(workload: Workload, task: Task) -> Outcome:
@@ -52,6 +53,7 @@ def simulate(workload: Workload, task: Task) -> Outcome:
         task.speed,
         figures(result, workers),
         curves(result.records, workers, bin_s(workload, task.speed)),
+        task.scenario.before(),
     )
 
 

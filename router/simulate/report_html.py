@@ -70,6 +70,7 @@ def _scenario(study: Study) -> dict[str, str]:
         else f"{study.requests:,}, answered {answered:,}: the others need more than 90 % of a KV cache, or follow "
         "such ones",
         "workers": str(scenario.workers),
+        "routers": scenario.before() or "1",
         "knowledge": KNOWLEDGE[scenario.knowledge],
         "metrics": f"up to {scenario.metrics_s:g} s old",
         "slow workers": ", ".join(slow) or "none",

@@ -1,25 +1,21 @@
-"""A workload, a fleet of simulated engines, and the router's own brain between them, in virtual time."""
+"""A workload, a fleet of simulated engines, and the routers' own brains between them, in virtual time."""
 
 from collections.abc import Callable
 from heapq import heappop, heappush
-from itertools import groupby
 from math import inf
-from operator import itemgetter
 from time import process_time
 from typing import Any
 
 from router.fleet.lease import Lease
 from router.fleet.load import PendingPrefill
-from router.fleet.worker import Worker
-from router.index.predicted import PredictedIndex
-from router.index.union import UnionIndex
 from router.routing.policy import Decision, Question
-from router.simulate.brain import MODEL, Brain, BrainOptions, make_brain
+from router.simulate.brain import MODEL, BrainOptions
 from router.simulate.engine import Engine
 from router.simulate.flight import Caller, Flight
 from router.simulate.hardware import NETWORK_S
 from router.simulate.job import Job
 from router.simulate.records import Record, Result
+from router.simulate.replicas import Replicas
 from router.simulate.run_options import Outage, RunOptions
 from router.simulate.workload import Workload
 
@@ -37,15 +33,14 @@ class Run:
         self._workload = workload
         self._options = options
         self._block = workload.block_tokens
-        self.brain: Brain = make_brain(options.workers, options.hardware.kv_tokens, brain)
-        self._union = self.brain.index if isinstance(self.brain.index, UnionIndex) else None
-        self._predicted = self.brain.index if isinstance(self.brain.index, PredictedIndex) else None
+        self.replicas = Replicas(options, brain, self._at)
+        self.brain = self.replicas.brains[0]
         self._engines = [
             Engine(
                 options.hardware,
                 self._block,
                 speed=options.speeds.get(number, 1.0),
-                record_changes=self._union is not None,
+                record_changes=self.brain.union is not None,
             )
             for number in range(options.workers)
         ]
@@ -58,6 +53,8 @@ class Run:
         self._now = 0.0
         self._waited_s = 0.0
         self._ticking = False
+        self._looking: set[int] = set()
+        self._ended_at = 0.0
         self.result = Result(brain.policy, workload.name, options.load, options.hardware)
         self._limit = LARGEST * options.hardware.kv_tokens
         self._events_known = brain.knowledge in ("both", "events")
@@ -96,17 +93,22 @@ class Run:
             self.result.dropped += sum(len(s.calls) for s in session.steps[caller.step + 1 :])
             caller.step = len(session.steps)
         for call in fitting:
-            self._arrive(Flight(self.send, caller, call, self._now, self._block))
+            router = self.replicas.pick()
+            self._arrive(Flight(self.send, caller, call, self._now, self._block, router))
 
     def _arrive(self, flight: Flight) -> None:
         if not self._ticking:
             self._ticking = True
             self._at(self._now + self._options.metrics_s, self._tick)
+        for when, router in self.replicas.looks(self._now, self._looking):
+            self._looking.add(router)
+            self._at(when, self._look, router)
         self._open += 1
         self._route(flight)
 
     def _route(self, flight: Flight) -> None:
-        brain, now = self.brain, self._now
+        brain, now = self.replicas.brains[flight.router], self._now
+        flight.identity = self.replicas.known(flight.router, flight.identity, now)
         question = Question(
             flight,
             flight.identity,
@@ -124,19 +126,19 @@ class Run:
 
     def send(self, flight: Flight, decision: Decision) -> None:
         """As the gateway does: lease, tell the index, send."""
-        brain, call = self.brain, flight.call
+        call = flight.call
         prefill = PendingPrefill(
             decision.prefill_s, decision.uncached_tokens, flight.identity.tokens, streams=True
         )
         flight.decision = decision
         flight.sent_at = self._now
         flight.lease = Lease(decision.worker, prefill, self._now)
-        brain.index.sent(decision.worker.id, flight.identity)
+        number = self._numbers[decision.worker.id]
+        self.replicas.sent(flight.router, number, flight.identity, self._now)
         job = flight.job = Job(
             call.prompt_tokens, call.output_tokens, call.blocks, call.answer_blocks
         )
         self._flights[job] = flight
-        number = self._numbers[decision.worker.id]
         self._at(self._now + NETWORK_S, self._submit, number, job)
 
     # -- workers -------------------------------------------------------------------------------
@@ -171,41 +173,43 @@ class Run:
         flight = self._flights.get(job)
         if flight is None:
             return
-        now, decision = self._now, flight.decision
+        brain, now, decision = self.replicas.brains[flight.router], self._now, flight.decision
         flight.first_at = now
         flight.lease.first_token(now)
-        self.brain.rates.learn(
+        brain.rates.learn(
             decision.worker.id, decision.ttft_s / decision.scale, now - flight.sent_at
         )
-        if self._union is not None:
+        if brain.union is not None:
             settled = now + _SETTLE_S + self._options.events_s
-            self._at(settled, self._union.settled, decision.worker.id, flight.identity)
-        elif self._predicted is not None:
-            self._predicted.audit(
+            self._at(settled, brain.union.settled, decision.worker.id, flight.identity)
+        elif brain.predicted is not None:
+            brain.predicted.audit(
                 decision.worker.id, flight.identity, decision.cached_tokens, job.cached_tokens
             )
-        self.brain.admission.drain(now)
+        brain.admission.drain(now)
 
     def _end(self, job: Job) -> None:
         flight = self._flights.pop(job, None)
         if flight is None:
             return
-        now, call = self._now, flight.call
+        brain, now, call = self.replicas.brains[flight.router], self._now, flight.call
         flight.lease.release(now)
-        self.brain.cost.answered(call.output_tokens)
-        if self._predicted is not None:
-            self._predicted.answered(
+        flight.decision.worker.load.spent += call.output_tokens
+        brain.cost.answered(call.output_tokens)
+        if brain.predicted is not None:
+            brain.predicted.answered(
                 flight.decision.worker.id, flight.identity, call.prompt_tokens, call.output_tokens
             )
         self._record(flight, job)
         self._open -= 1
+        self._ended_at = now
         caller = flight.caller
         caller.left -= 1
         if not caller.left:
             caller.step += 1
             if caller.step < len(caller.session.steps):
                 self._at(now + caller.session.steps[caller.step].think_s, self._start, caller)
-        self.brain.admission.drain(now)
+        brain.admission.drain(now)
 
     def _record(self, flight: Flight, job: Job) -> None:
         call = flight.call
@@ -224,36 +228,35 @@ class Run:
             )
         )
 
-    # -- what the router is told ---------------------------------------------------------------
+    # -- what routers are told -----------------------------------------------------------------
+
+    def _look(self, router: int) -> None:
+        """A router looks around, for as long as there is something to see."""
+        again = self.replicas.look(router, self._now)
+        if self._open or self._now <= self._ended_at + self.replicas.settle_s:
+            self._at(again, self._look, router)
+        else:
+            self._looking.discard(router)
 
     def _tick(self) -> None:
         """Metrics are scraped, events come in, time passes for what is learned."""
         for number, engine in enumerate(self._engines):
             self._collect(number)
-            worker = self.brain.workers[number]
-            load = worker.load
-            load.kv_usage = engine.kv_usage
-            load.reported_waiting = engine.waiting
-            load.reported_running = engine.running
+            self.replicas.measured(number, engine, self._now)
             if engine.changes:
                 if self._events_known:
-                    self._at(
-                        self._now + self._options.events_s, self._tell, worker, list(engine.changes)
-                    )
+                    told_at = self._now + self._options.events_s
+                    self._at(told_at, self._tell, number, list(engine.changes))
                 engine.changes.clear()
-        self.brain.rates.relax(self._options.metrics_s)
-        self.brain.admission.drain(self._now)
+        self.replicas.pass_time(self._options.metrics_s, self._now)
         if self._open:
             self._at(self._now + self._options.metrics_s, self._tick)
         else:
             self._ticking = False
 
-    def _tell(self, worker: Worker, changes: list[tuple[float, int, bool]]) -> None:
-        assert self._union is not None
-        if worker.up:
-            for stored, some in groupby(changes, itemgetter(2)):
-                blocks = [block for _, block, _ in some]
-                (self._union.stored if stored else self._union.removed)(worker.id, blocks)
+    def _tell(self, number: int, changes: list[tuple[float, int, bool]]) -> None:
+        if self.brain.workers[number].up:
+            self.replicas.told(number, changes, self._now)
 
     # -- faults --------------------------------------------------------------------------------
 
@@ -261,11 +264,12 @@ class Run:
         """The worker dies: what it had is asked of others."""
         worker = self.brain.workers[outage.worker]
         self._collect(outage.worker)
-        lost = [flight for flight in self._flights.values() if flight.decision.worker is worker]
+        lost = [
+            flight for flight in self._flights.values() if flight.decision.worker.id == worker.id
+        ]
         self._engines[outage.worker].crash(self._now)
         self._engines[outage.worker].changes.clear()
-        self.brain.fleet.mark_down(worker, "outage")
-        self.brain.index.clear(worker.id)
+        self.replicas.fell(outage.worker)
         for flight in lost:
             assert flight.job is not None
             del self._flights[flight.job]
@@ -273,5 +277,4 @@ class Run:
             self._route(flight)
 
     def _recover(self, outage: Outage) -> None:
-        self.brain.fleet.mark_up(self.brain.workers[outage.worker])
-        self.brain.admission.drain(self._now)
+        self.replicas.rose(outage.worker, self._now)

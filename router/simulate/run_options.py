@@ -19,7 +19,8 @@ class Outage:
 class RunOptions:
     """`speed`: how much faster sessions arrive than the workload says. `metrics_s`, `events_s`: how old what the
     router knows of the workers' state and caches is at least. `speeds`: of single workers, by number. `patience_s`:
-    the run ends early once the times to first token add up to more.
+    the run ends early once the times to first token add up to more. `routers`: how many there are before the fleet;
+    `sharing`: what they share, `all` or `nothing`; `sharing_s`: after which time one sees what another tells.
     """
 
     hardware: Hardware
@@ -31,3 +32,6 @@ class RunOptions:
     speeds: dict[int, float] = field(default_factory=dict)
     outages: tuple[Outage, ...] = ()
     patience_s: float = inf
+    routers: int = 1
+    sharing: str = "all"
+    sharing_s: float = 0.005

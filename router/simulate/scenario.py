@@ -19,6 +19,11 @@ KNOWLEDGE = {
     "none": "no index",
 }
 """What the index can go by, in words."""
+SHARING = {
+    "all": "share what they know",
+    "nothing": "share nothing",
+}
+"""What several routers tell each other, in words."""
 METRICS_S = 0.05
 _NO_LIMIT = 10**9
 
@@ -28,7 +33,8 @@ class Scenario:
     """Everything that a run depends on beside the workload, the policy and the speed.
 
     `knowledge` and `metrics_s` are those of `BrainOptions` and `RunOptions`; `slow` has the speeds of workers that
-    are not as fast as the hardware says, by number from 0.
+    are not as fast as the hardware says, by number from 0. `routers`, `sharing` and `sharing_s` are those of
+    `RunOptions`.
     """
 
     hardware: Hardware
@@ -38,10 +44,20 @@ class Scenario:
     metrics_s: float = METRICS_S
     slow: Mapping[int, float] = field(default_factory=dict)
     outages: tuple[Outage, ...] = ()
+    routers: int = 1
+    sharing: str = "all"
+    sharing_s: float = 0.005
 
     def even(self) -> "Scenario":
-        """The same fleet with nothing wrong, and a router that knows all."""
-        return replace(self, knowledge="both", metrics_s=METRICS_S, slow={}, outages=())
+        """The same fleet with nothing wrong, and one router that knows all."""
+        return replace(self, knowledge="both", metrics_s=METRICS_S, slow={}, outages=(), routers=1)
+
+    def before(self) -> str:
+        """Who is before the fleet: `3 routers that share what they know after 5 ms`; empty for one router."""
+        if self.routers == 1:
+            return ""
+        after = f" after {1000 * self.sharing_s:g} ms" if self.sharing == "all" else ""
+        return f"{self.routers} routers that {SHARING[self.sharing]}{after}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +86,9 @@ def carry_out(workload: Workload, task: Task) -> Result:
         speeds=dict(scenario.slow),
         outages=scenario.outages,
         patience_s=task.patience_s,
+        routers=scenario.routers,
+        sharing=scenario.sharing,
+        sharing_s=scenario.sharing_s,
     )
     queue = QueueOptions(
         room_tokens=hardware.budget,

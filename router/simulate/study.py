@@ -68,6 +68,8 @@ def setting(workload: Workload, scenario: Scenario) -> str:
         f"{requests:,} requests of {workload.name} to {scenario.workers} workers ({scenario.hardware.name})",
         f"seed {scenario.seed}",
     ]
+    if scenario.routers > 1:
+        parts.append(scenario.before())
     if scenario.knowledge != "both":
         parts.append(KNOWLEDGE[scenario.knowledge])
     if scenario.metrics_s != METRICS_S:

@@ -92,9 +92,10 @@ def wrapped(text: str) -> str:
 
 
 def heading(workload: Workload, outcome: Outcome) -> str:
-    """`load 0.8: 2.11x the trace's own speed, 7.17 requests/s`."""
+    """`load 0.8: 2.11x the trace's own speed, 7.17 requests/s`, and which routers there are, if several."""
     speed = f"{outcome.speed:.4g}x the trace's own speed, {pace(workload, outcome.speed)}"
-    return speed if outcome.load is None else f"load {outcome.load:g}: {speed}"
+    text = speed if outcome.load is None else f"load {outcome.load:g}: {speed}"
+    return f"{text}; {outcome.before}" if outcome.before else text
 
 
 def text_table(workload: Workload, outcomes: Sequence[Outcome]) -> str:

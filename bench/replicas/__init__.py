@@ -1,0 +1,1 @@
+"""Several routers before one fleet: what sharing a Redis is worth."""
