@@ -10,7 +10,7 @@ from time import monotonic
 import pytest
 import redis
 
-from tests.e2e.harness import Router, ask, metric, router_process
+from tests.e2e.harness import Answer, Router, ask, metric, router_process, wait_until
 from tests.e2e.test_sim_clients import sim_workers
 from tests.e2e.traffic import Traffic, summary, traffic
 from tests.fakes.redis_cluster import Cluster, cluster
@@ -130,12 +130,32 @@ class TestOneServer:
                 assert again.header("x-router-reason") == "cached"
                 assert again.cached_tokens > 0
 
+    def test_a_response_is_found_where_it_is_stored(self, running: list[Router]) -> None:
+        """By whichever router is asked, although only one has seen the answer."""
+        for number in range(4):
+            first = running[number % ROUTERS]
+            body = {"model": MODEL, "input": f"remember {number}", "max_output_tokens": 4}
+            stored = ask(first.url, "/v1/responses", body)
+            response_id = stored.json()["id"]
+            home = stored.header("x-router-worker")
+            for router in running:
+                found = ask(router.url, f"/v1/responses/{response_id}", method="GET")
+                assert (found.status, found.header("x-router-worker")) == (200, home)
+                more = body | {"previous_response_id": response_id}
+                again = ask(router.url, "/v1/responses", more)
+                assert (again.status, again.header("x-router-worker")) == (200, home)
+
     def test_every_worker_is_looked_after_by_one(
         self, running: list[Router], workers: list[str]
     ) -> None:
-        leased = [metric(each.url, "router_shared_leased_workers") for each in running]
-        assert sum(leased) == len(workers)
-        assert max(leased) <= 2
+        def leased() -> list[float]:
+            return [metric(each.url, "router_shared_leased_workers") for each in running]
+
+        wait_until(
+            lambda: sum(leased()) == len(workers) and max(leased()) <= 2,
+            20,
+            f"shared out {leased()}",
+        )
 
     async def test_it_is_killed_and_comes_back_empty(
         self, running: list[Router], store: Server, report: Report
@@ -206,6 +226,98 @@ class TestOneServer:
             f"a router killed: off the board after {noticed_s:.1f} s, its workers taken over after {taken_s:.1f} s"
         )
         assert requests.failures == []
+
+
+@pytest.mark.timeout(180)
+class TestEvents:
+    def test_one_follows_a_worker_and_all_know(self, tmp_path: Path, report: Report) -> None:
+        with (
+            server("valkey") as store,
+            sim_workers(MODEL, MODEL, MODEL, events=True) as workers,
+            routers(workers, store.url, tmp_path) as running,
+        ):
+            texts = [f"{number} " + "what was said " * 400 for number in range(12)]
+            for number, text in enumerate(texts):
+                _complete(running[number % ROUTERS], text)
+            for router in running:
+                wait_until(lambda r=router: _knows_by_events(r), 20, "all workers known by events")
+            follows = [metric(each.url, "router_kv_events_total") > 0 for each in running]
+            leased = [metric(each.url, "router_shared_leased_workers") for each in running]
+            assert sum(leased) == len(workers)
+            assert [bool(count) for count in leased] == follows
+            exact = 0
+            for number, text in enumerate(texts):
+                for router in running:
+                    answer = _complete(router, f"{text} {number}")
+                    predicted = int(answer.header("x-router-cached-tokens") or 0)
+                    exact += predicted == answer.cached_tokens > 0
+            report(f"events shared: {exact} of {len(texts) * ROUTERS} predicted exactly")
+            assert exact >= 0.95 * len(texts) * ROUTERS
+            holder = next(each for each, count in zip(running, leased, strict=True) if count)
+            holder.process.kill()
+            others = [each for each in running if each is not holder]
+            wait_until(
+                lambda: sum(metric(o.url, "router_shared_leased_workers") for o in others) == 3,
+                20,
+                "its workers are taken over",
+            )
+            for router in others:
+                wait_until(lambda r=router: _knows_by_events(r), 20, "all known by events again")
+            after = 0
+            for number, text in enumerate(texts):
+                for router in others:
+                    answer = _complete(router, f"{text} {number}, once more")
+                    predicted = int(answer.header("x-router-cached-tokens") or 0)
+                    after += predicted == answer.cached_tokens > 0
+            report(f"after a holder died: {after} of {len(texts) * 2} predicted exactly")
+            assert after >= 0.9 * len(texts) * 2
+
+
+def _complete(router: Router, text: str) -> Answer:
+    body = {"model": MODEL, "prompt": text, "max_tokens": 1}
+    return ask(router.url, "/v1/completions", body, {"x-router-explain": "1"})
+
+
+def _knows_by_events(router: Router) -> bool:
+    return all(worker["known_by"] == "events" for worker in router.workers()["workers"])
+
+
+@pytest.mark.timeout(180)
+class TestSidecar:
+    def test_it_goes_by_what_others_say(
+        self, workers: list[str], tmp_path: Path, report: Report
+    ) -> None:
+        (tmp_path / "router").mkdir()
+        (tmp_path / "sidecar").mkdir()
+        with (
+            server("valkey") as store,
+            router_process(workers, tmp_path / "router", "--redis-url", store.url) as router,
+        ):
+            wait_until(
+                lambda: metric(router.url, "router_shared_leased_workers") == 4, 20, "leases"
+            )
+            started = monotonic()
+            with router_process(
+                workers, tmp_path / "sidecar", "--redis-url", store.url, "--sidecar"
+            ) as sidecar:
+                ready_s = monotonic() - started
+                wait_until(lambda: metric(sidecar.url, "router_worker_up") == 4, 20, "workers")
+                body = {"model": MODEL, "prompt": "shared with all " * 500, "max_tokens": 1}
+                first = ask(router.url, "/v1/completions", body)
+                again = ask(sidecar.url, "/v1/completions", body)
+                assert again.header("x-router-worker") == first.header("x-router-worker")
+                assert metric(sidecar.url, "router_shared_leased_workers") == 0
+                pages = Path(f"/proc/{sidecar.process.pid}/statm").read_text().split()[1]
+                report(
+                    f"sidecar: ready after {ready_s:.1f} s, {int(pages) * 4 / 1024:.0f} MB resident"
+                )
+                router.process.kill()
+                wait_until(
+                    lambda: metric(sidecar.url, "router_shared_leased_workers") == 4,
+                    30,
+                    "it looks after the workers, as nobody else does",
+                )
+                assert ask(sidecar.url, "/v1/completions", body).status == 200
 
 
 @pytest.mark.timeout(180)

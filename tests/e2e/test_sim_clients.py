@@ -24,16 +24,21 @@ TOOL = {
 
 
 @contextlib.contextmanager
-def sim_workers(*models: str) -> Iterator[list[str]]:
-    """One simulated worker per model."""
-    ports = free_ports(len(models))
+def sim_workers(*models: str, events: bool = False) -> Iterator[list[str]]:
+    """One simulated worker per model; `events`: they publish those of their caches."""
+    count = len(models)
+    ports = free_ports(3 * count)
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", "router.simworker", "--port", str(port), "--model", model]
+            [
+                *(sys.executable, "-m", "router.simworker"),
+                *("--port", str(port), "--model", model),
+                *(("--kv-events-port", str(ports[count + 2 * number])) if events else ()),
+            ]
         )
-        for port, model in zip(ports, models, strict=True)
+        for number, (port, model) in enumerate(zip(ports, models, strict=False))
     ]
-    urls = [f"http://127.0.0.1:{port}" for port in ports]
+    urls = [f"http://127.0.0.1:{port}" for port in ports[:count]]
     try:
         wait_until(lambda: all(map(_listens, urls)), 20, "simulated workers")
         yield urls
