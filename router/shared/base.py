@@ -187,9 +187,16 @@ class Store(Protocol):
         """Take these in, in order."""
 
     async def publish(
-        self, replica: Replica, changes: Sequence[Change], *, rows: bool = True
+        self,
+        replica: Replica,
+        changes: Sequence[Change],
+        *,
+        epoch: bytes = b"",
+        rows: bool = True,
     ) -> Board:
-        """Put news on the board, and read it. Who does not do so for some seconds is taken off it."""
+        """Put news on the board, and read it; news of another epoch are passed over. Who does not publish for some
+        seconds is taken off.
+        """
 
     async def enrol(self, workers: Sequence[WorkerId]) -> list[int]:
         """The workers' numbers, the same for all routers, -1 where none is left; to be called every so often for as

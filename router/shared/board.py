@@ -157,20 +157,24 @@ class BoardKeeper:
         return changes
 
     async def _publish(self, changes: Mapping[WorkerId, Change]) -> None:
-        board = await self._store.publish(self._replica, list(changes.values()))
+        board = await self._store.publish(self._replica, list(changes.values()), epoch=self.epoch)
         self._published_at = perf_counter()
         self.leaders, self.followers, self.facts = board.leaders, board.followers, board.facts
-        shares = self._shares if board.known else {}  # else what was told before is forgotten
+        if board.epoch == self.epoch:
+            self._told(changes, forgotten=not board.known)
+            self.read(board.rows)
+        else:  # of the changes nothing was taken in
+            self.epoch, self._shares = board.epoch, {}
+            await self._enrol()
+            self.on_epoch()
+        self._bond.worked()
+
+    def _told(self, changes: Mapping[WorkerId, Change], *, forgotten: bool) -> None:
+        """The board has these now; `forgotten`: and nothing else of this router's."""
+        shares = {} if forgotten else self._shares
         self._shares = shares | {worker: change.share for worker, change in changes.items()}
         for worker, change in changes.items():
             self._spent[worker] = self._spent.get(worker, 0) + change.sent
-        if board.epoch != self.epoch:
-            self.epoch = board.epoch
-            self._shares = {}
-            await self._enrol()
-            self.on_epoch()
-        self.read(board.rows)
-        self._bond.worked()
 
     async def _enrol(self) -> None:
         workers = [worker.id for worker in self._fleet]

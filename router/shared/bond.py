@@ -21,6 +21,8 @@ _TELL_AFTER_S = 0.5
 _TELL_AGAIN_S = 60.0
 
 _ALONE_S = 10.0
+_NEVER_S = 2.0
+"""After so long without the store, and at the start, a router looks after everything itself."""
 
 _STILL_READS = {"full", "read_only"}
 """Reasons for which only writes fail."""
@@ -38,6 +40,7 @@ class Bond:
         self._degraded = degraded
         self._now = now
         self._since: float | None = now()
+        self._never = True
         self._told = False
         self._reason = "connecting"
         self._message = ""
@@ -53,7 +56,8 @@ class Bond:
     @property
     def alone(self) -> bool:
         """It has been away for so long that this router should look after everything itself."""
-        return self._since is not None and self._now() - self._since > _ALONE_S
+        patience_s = _NEVER_S if self._never else _ALONE_S
+        return self._since is not None and self._now() - self._since > patience_s
 
     def asks(self) -> bool:
         """Whether a request should ask now; if not, it counts as degraded."""
@@ -88,7 +92,7 @@ class Bond:
         if self._told:
             away_s = self._now() - self._since
             logger.info("the shared Redis answers again, after %.1f s", away_s)
-        self._since, self._told = None, False
+        self._since, self._told, self._never = None, False, False
 
     def keep(self) -> None:
         """To be called every so often: says when a break lasts."""

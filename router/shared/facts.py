@@ -51,21 +51,30 @@ class FactsKeeper:
         self._bond = bond
         self._takes_over = takes_over
         self._known: dict[WorkerId, Facts] = {}
-        self._lives: dict[WorkerId, int] = {}
+        self._next: dict[WorkerId, int] = {}
+        self._begun: set[WorkerId] = set()
         self._version = 0
 
     def life(self, worker: WorkerId) -> int:
-        """Which blocks of tokens count; 0: none."""
-        facts = self._known.get(worker, _NOTHING)
-        return self._lives.get(worker, facts.life) if self._leases.owns(worker) else facts.life
+        """Which blocks of tokens count; 0: none. Later ones do so as well."""
+        return self._known.get(worker, _NOTHING).life
+
+    def next_life(self, worker: WorkerId) -> int:
+        """What blocks are stamped with that are told now."""
+        return self._next.get(worker, 0) if self._leases.owns(worker) else self.life(worker)
 
     def begin_anew(self, worker: WorkerId) -> None:
-        """What was told of the worker's blocks does not count any more."""
-        self._lives[worker] = max(self.life(worker), self._known.get(worker, _NOTHING).life) + 1
+        """What was told of the worker's blocks is told once more, with a life of its own."""
+        self._next[worker] = max(self._next.get(worker, 0), self.life(worker)) + 1
+        self._begun.add(worker)
+
+    def anew(self, worker: WorkerId) -> None:
+        """That is done: what was told before does not count any more."""
+        self._begun.discard(worker)
 
     def forget_all(self) -> None:
-        """The store was emptied."""
-        self._version = 0
+        """The store was emptied: all is to be told again."""
+        self._version, self._known = 0, {}
 
     def told(self) -> Iterator[tuple[WorkerId, Told]]:
         """Workers whose events others follow, and tell of, while they can be heard."""
@@ -106,6 +115,7 @@ class FactsKeeper:
 
     def _facts(self, worker: Worker, heard: Mapping[WorkerId, Told]) -> Facts:
         told, report = heard.get(worker.id, Told(0, False)), worker.report
+        told_anew = told.block and worker.id not in self._begun
         return Facts(
             worker.up,
             report.models,
@@ -115,7 +125,7 @@ class FactsKeeper:
             report.ranks,
             told.block,
             told.whole,
-            self.life(worker.id),
+            self.next_life(worker.id) if told_anew else self.life(worker.id),
         )
 
     def _take_over(self, name: WorkerId, facts: Facts) -> None:

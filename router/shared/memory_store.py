@@ -128,10 +128,15 @@ class MemoryStore:
             self.shelf.write(write)
 
     async def publish(
-        self, replica: Replica, changes: Sequence[Change], *, rows: bool = True
+        self,
+        replica: Replica,
+        changes: Sequence[Change],
+        *,
+        epoch: bytes = b"",
+        rows: bool = True,
     ) -> Board:
         """See `Store`."""
-        del rows
+        del epoch, rows
         return self.shelf.publish(replica, changes)
 
     async def enrol(self, workers: Sequence[WorkerId]) -> list[int]:

@@ -84,7 +84,12 @@ class RedisStore:
                         yield Script("drop", (key,), (prefix, holder, keys))
 
     async def publish(
-        self, replica: Replica, changes: Sequence[Change], *, rows: bool = True
+        self,
+        replica: Replica,
+        changes: Sequence[Change],
+        *,
+        epoch: bytes = b"",
+        rows: bool = True,
     ) -> Board:
         """See `Store`."""
         names = ("rows", "leaders", "followers", "meta", "numbers", "seen")
@@ -100,11 +105,12 @@ class RedisStore:
                     self._expiry_ms,
                     int(rows),
                     b"".join(map(_packed, changes)),
+                    epoch,
                 ),
             )
         )
-        epoch, known, board, leaders, followers, facts = reply
-        return Board(epoch, bool(known), board, leaders, followers, facts)
+        current, known, board, leaders, followers, facts = reply
+        return Board(current, bool(known), board, leaders, followers, facts)
 
     async def enrol(self, workers: Sequence[WorkerId]) -> list[int]:
         """See `Store`."""

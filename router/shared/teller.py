@@ -1,8 +1,8 @@
 """Tells the store what this router learns of workers' caches: from their events, and from what it sends."""
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
+from time import perf_counter
 
 from router.events.tier import BlockSink
 from router.ids import BlockKey, WorkerId
@@ -18,10 +18,16 @@ from router.shared.writer import Writer
 _STEP_S = 0.002
 _IDLE_S = 0.1
 """Between two parts of what is told anew."""
+_BACKLOG_BLOCKS = 50_000
+"""While so many wait to be written, nothing is told anew."""
+_RENEW_S = 600.0
+_DONE = object()
 
 
 class Teller:
-    """`block_of`: tokens in the blocks of a worker whose events somebody follows."""
+    """`block_of`: tokens in the blocks of a worker whose events somebody follows. Each worker is told anew every
+    `renew_s`, which must be less than what blocks are remembered for.
+    """
 
     def __init__(
         self,
@@ -29,6 +35,9 @@ class Teller:
         board: BoardKeeper,
         leases: Leases,
         facts: FactsKeeper,
+        *,
+        renew_s: float = _RENEW_S,
+        now: Callable[[], float] = perf_counter,
     ) -> None:
         self.block_of: Callable[[WorkerId], int | None] = lambda _: None
         self._writer = writer
@@ -36,7 +45,10 @@ class Teller:
         self._leases = leases
         self._facts = facts
         self._indexes: dict[int, UnionIndex] = {}
-        self._walks: deque[Iterator[None]] = deque()
+        self._walks: dict[WorkerId, Iterator[None]] = {}
+        self._renewed_at: dict[WorkerId, float] = {}
+        self._renew_s = renew_s
+        self._now = now
 
     def sink(self, kind: int, index: UnionIndex) -> BlockSink:
         """Passes on to `index` what events say, and tells it."""
@@ -54,7 +66,7 @@ class Teller:
 
     def stored(self, worker: WorkerId, kind: int, keys: Collection[BlockKey]) -> None:
         """The worker holds these blocks of tokens."""
-        life, holder = self._facts.life(worker), self._holder(worker, kind)
+        life, holder = self._facts.next_life(worker), self._holder(worker, kind)
         if life and holder is not None:
             self._writer.hold(holder, life & 0xFFFF, list(keys))
 
@@ -65,31 +77,46 @@ class Teller:
             self._writer.drop(holder, list(keys))
 
     def begin_anew(self, workers: Iterable[WorkerId]) -> None:
-        """Tell all that is known of them once more; what was told before does not count."""
+        """Tell all that is known of them once more; when that is done what was told before does not count."""
         for worker in workers:
             self._facts.begin_anew(worker)
-            self._walks += [self._walk(worker, kind) for kind in self._indexes]
+            self._walks[worker] = self._walk(worker)
+            self._renewed_at[worker] = self._now()
 
     async def run(self) -> None:
-        """Do so, a part at a time, for ever."""
+        """Do so, a part at a time, for ever; now and then with every worker, so that no mistake lasts."""
         while True:
             await asyncio.sleep(_STEP_S if self._walks else _IDLE_S)
-            if self._walks:
-                self.step()
+            self.step()
 
     def step(self) -> None:
-        """Do so with one part."""
-        try:
-            next(self._walks[0])
-        except StopIteration:
-            self._walks.popleft()
+        """Tell a part of what is to be told anew."""
+        if not self._walks:
+            self._renew()
+        elif len(self._writer) < _BACKLOG_BLOCKS:
+            worker, walk = next(iter(self._walks.items()))
+            if next(walk, _DONE) is _DONE:
+                del self._walks[worker]
+                self._facts.anew(worker)
 
-    def _walk(self, worker: WorkerId, kind: int) -> Iterator[None]:
-        for keys in self._indexes[kind].walk(worker):
-            if not self._leases.owns(worker):
+    def _renew(self) -> None:
+        """Whose turn it is."""
+        now = self._now()
+        self._renewed_at = {
+            worker: at for worker, at in self._renewed_at.items() if self._leases.owns(worker)
+        }
+        for worker, at in self._renewed_at.items():
+            if now - at > self._renew_s:
+                self.begin_anew([worker])
                 return
-            self.stored(worker, kind, keys)
-            yield
+
+    def _walk(self, worker: WorkerId) -> Iterator[None]:
+        for kind, index in self._indexes.items():
+            for keys in index.walk(worker):
+                if not self._leases.owns(worker):
+                    return
+                self.stored(worker, kind, keys)
+                yield
 
     def _holder(self, worker: WorkerId, kind: int) -> Holder | None:
         number = self._board.numbers.get(worker)

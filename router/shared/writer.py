@@ -21,8 +21,8 @@ _PAUSE_S = (0.1, 2.0)
 
 
 class Writer:
-    """`epoch` is that of the store now. Writes arrive in the order in which they are given. `on_lost` is called when some
-    were: what was told before may be wrong. `lost`: how many blocks.
+    """`epoch` is that of the store now. Writes arrive in the order in which they are given. `on_lost` is called when the
+    store takes writes in again after some were lost: what it was told before may be wrong. `lost`: how many blocks.
     """
 
     def __init__(
@@ -44,6 +44,7 @@ class Writer:
         self._blocks = 0
         self._work = asyncio.Event()
         self._pause_s = _PAUSE_S[0]
+        self._losing = False
 
     def __len__(self) -> int:
         """How many blocks wait."""
@@ -98,6 +99,9 @@ class Writer:
         self._pause_s = _PAUSE_S[0]
         if epoch == self._epoch():
             self._done(batch)
+        if self._losing:
+            self._losing = False
+            self.on_lost()
         return True
 
     def _batch(self) -> list[Write]:
@@ -123,7 +127,7 @@ class Writer:
             blocks -= lost
             self._blocks -= lost
             self.lost += lost
-        self.on_lost()
+        self._losing = True
 
 
 def _nothing() -> None:

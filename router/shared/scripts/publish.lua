@@ -1,6 +1,7 @@
 -- A router's news. KEYS: rows, leaders, followers, meta, numbers, seen; ARGV: what names of routers' shares begin with;
 -- the router; 1 if it leads; an epoch, should there be none; milliseconds after which a silent router is taken off;
--- 1 if the rows are wanted; the changes. Sums are kept up to date by what each share changes.
+-- 1 if the rows are wanted; the changes; the epoch that these are of: workers had other numbers in another one. Sums
+-- are kept up to date by what each share changes.
 local rows, leaders, followers, meta = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local shares, me, leads, expiry = ARGV[1], ARGV[2], ARGV[3] == '1', tonumber(ARGV[5])
 local sub, rep, unpack, pack, call, max = string.sub, string.rep, struct.unpack, struct.pack, redis.call, math.max
@@ -58,7 +59,7 @@ if not known then
 end
 for _, name in ipairs({rows, shares .. me, leaders, followers, meta}) do call('PEXPIRE', name, DAY) end
 
-local changes = ARGV[7]
+local changes = (ARGV[8] == '' or ARGV[8] == epoch) and ARGV[7] or ''
 for at = 1, #changes, CHANGE do
   local number, told, a, b, c, d, e, sent = unpack('>HHIIIIII', changes, at)
   local before = call('GETRANGE', shares .. me, number * SHARE, number * SHARE + SHARE - 1)
