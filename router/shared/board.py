@@ -36,6 +36,9 @@ _HEARTBEAT_S = 0.5
 _FRESH_S = 0.02
 """A board as old as that is read again with the next question."""
 
+_VALIDATE_S = 0.1
+"""Stamps move slowly, and who is late with them only takes a little more for valid."""
+
 _FORGET_S = 3.0
 """What others have under way is forgotten when they could not be heard of for so long."""
 
@@ -86,7 +89,7 @@ class BoardKeeper:
         self._shares: dict[WorkerId, Share] = {}
         self._spent: dict[WorkerId, int] = {}
         self._rows = b""
-        self._read_at = self._published_at = self._enrolled_at = -_ENROL_S
+        self._read_at = self._published_at = self._enrolled_at = self._validated_at = -_ENROL_S
 
     async def run(self) -> None:
         """Keep the board, for ever."""
@@ -129,7 +132,8 @@ class BoardKeeper:
             part = slice(number * ROW_BYTES, (number + 1) * ROW_BYTES)
             if rows[part] != before[part] or worker.id in self._shares:
                 self._take_in(worker, row_at(rows, number), now)
-        self._validate()
+        if now - self._validated_at >= _VALIDATE_S:
+            self._validate()
 
     def row(self, worker: WorkerId) -> Row:
         """What the board last said of the worker."""
@@ -184,6 +188,7 @@ class BoardKeeper:
         self._enrolled_at = perf_counter()
         for worker in self._spent.keys() - self.numbers.keys():
             del self._spent[worker]
+        self._validate()
 
     def _take_in(self, worker: Worker, row: Row, now: float) -> None:
         mine = self._shares.get(worker.id, _NO_SHARE)
@@ -206,6 +211,7 @@ class BoardKeeper:
         """
         stamps = {self.numbers[w.id]: self._stamps(w) for w in self._fleet if w.id in self.numbers}
         ignored = IGNORED * KINDS
+        self._validated_at = perf_counter()
         self.valid = b"".join(
             [
                 _VALID.pack(*stamps.get(number, ignored))

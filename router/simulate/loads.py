@@ -23,12 +23,14 @@ class _Change(NamedTuple):
 
 class Loads:
     """`loads`: each router's, one per worker. What a router publishes is on the board `delay_s` later; `schedule` brings
-    that about. `clocks`: new tokens that each worker was ever sent, as the board knows.
+    that about. `clocks`: new tokens that each worker was ever sent, as the board knows. `on_read` is called with a
+    router's and a worker's number when that router has read of that worker, and with the new tokens of its own.
     """
 
     def __init__(self, loads: Sequence[Sequence[Load]], delay_s: float, schedule: Schedule) -> None:
         workers = len(loads[0])
         self.clocks = [0] * workers
+        self.on_read: Callable[[int, int, int], None] = _ignore
         self._loads = loads
         self._delay_s = delay_s
         self._schedule: Callable[..., Any] = schedule
@@ -56,6 +58,7 @@ class Loads:
         for worker, changed in enumerate(self._changed):
             if changed > since:
                 loads[worker].share(_others(rows[worker], mine[worker]), now)
+                self.on_read(router, worker, self._spent[router][worker])
 
     def refresh(self, router: int, now: float) -> None:
         """Read what is not known freshly."""
@@ -83,6 +86,10 @@ class Loads:
             self._rows[worker] = Share(*(total + new - old for total, new, old in row))
             self._changed[worker] = self._version
             self.clocks[worker] += sent
+
+
+def _ignore(router: int, worker: int, spent: int) -> None:
+    del router, worker, spent
 
 
 def _share(part: Part) -> Share:

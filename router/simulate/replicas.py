@@ -11,6 +11,7 @@ import msgspec
 from router.engines.base import Gauges
 from router.prompt.identity import Identity
 from router.shared.board import TICK_S
+from router.shared.shares import Shares
 from router.simulate.blocks import Blocks
 from router.simulate.brain import Brain, BrainOptions, make_brain
 from router.simulate.engine import Engine
@@ -40,6 +41,8 @@ class Replicas:
         if self.several and options.sharing == "all":
             loads = [[worker.load for worker in each.workers] for each in self.brains]
             self._loads = Loads(loads, options.sharing_s, schedule)
+            if self.brains[0].predicted is not None:
+                self._bound_predictions(self._loads)
             self._blocks = Blocks(
                 [worker.id for worker in self.brains[0].workers],
                 kv_tokens,
@@ -140,6 +143,19 @@ class Replicas:
             brain.fleet.mark_up(brain.workers[worker])
         for brain in self.brains:
             brain.admission.drain(now)
+
+    def _bound_predictions(self, loads: Loads) -> None:
+        """No router counts on more of a cache than its share of what the worker is sent."""
+        shares = [Shares() for _ in self.brains]
+        names = [worker.id for worker in self.brains[0].workers]
+        for brain, each in zip(self.brains, shares, strict=True):
+            assert brain.predicted is not None
+            each.on_share = brain.predicted.set_share
+
+        def read(router: int, worker: int, spent: int) -> None:
+            shares[router].observe(names[worker], spent, loads.clocks[worker])
+
+        loads.on_read = read
 
     def _owner(self, worker: int) -> int:
         """The router that looks after the worker."""

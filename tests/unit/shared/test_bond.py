@@ -31,6 +31,11 @@ class Bench:
         self.bond.worked()
         return self.bond.up
 
+    def alone_after(self, seconds: float) -> bool:
+        """Whether the router has to do without by then."""
+        self.now += seconds
+        return self.bond.alone
+
 
 @pytest.fixture
 def bench() -> Bench:
@@ -77,33 +82,48 @@ class TestPauses:
         assert not bench.bond.up
         assert not bench.bond.asks()
 
-    def test_a_success_soon_after_a_failure_does_not_count(self, bench: Bench) -> None:
-        bench.bond.failed(LATE)
+    def test_what_failed_beside_requests_is_over_with_the_next_success(self, bench: Bench) -> None:
+        for _ in range(9):
+            bench.bond.failed(FAILED)
+        assert bench.after(0.0)
+
+    def test_a_success_soon_after_a_request_got_no_answer_does_not_count(
+        self, bench: Bench
+    ) -> None:
+        bench.bond.missed(LATE)
         assert not bench.after(0.09)
         assert bench.after(0.02)
 
-    def test_each_failure_doubles_the_pause_up_to_two_seconds(self, bench: Bench) -> None:
+    def test_each_question_without_answer_doubles_the_pause_up_to_two_seconds(
+        self, bench: Bench
+    ) -> None:
         for pause_s in (0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0):
-            bench.bond.failed(LATE)
+            bench.bond.missed(LATE)
             assert not bench.after(pause_s - 0.01)
             assert bench.after(0.02)
 
-    def test_failures_in_a_break_put_its_end_off(self, bench: Bench) -> None:
-        bench.bond.failed(LATE)
+    def test_questions_that_were_under_way_put_its_end_off(self, bench: Bench) -> None:
+        bench.bond.missed(LATE)
         bench.now += 0.09
-        bench.bond.failed(LATE)
+        bench.bond.missed(LATE)
         assert not bench.after(0.19)
         assert bench.after(0.02)
 
-    def test_only_a_requests_success_makes_pauses_short_again(self, bench: Bench) -> None:
-        for _ in range(3):
-            bench.bond.failed(LATE)
-        assert bench.after(0.41)
+    def test_other_failures_do_not(self, bench: Bench) -> None:
+        bench.bond.missed(LATE)
+        bench.now += 0.09
         bench.bond.failed(LATE)
+        assert bench.after(0.02)
+
+    def test_only_an_answer_to_a_request_makes_pauses_short_again(self, bench: Bench) -> None:
+        for _ in range(3):
+            bench.bond.missed(LATE)
+        assert bench.after(0.41)
+        bench.bond.missed(LATE)
         assert not bench.after(0.79)
         assert bench.after(0.02)
         bench.bond.worked(asked=True)
-        bench.bond.failed(LATE)
+        bench.bond.missed(LATE)
         assert bench.after(0.11)
 
 
@@ -201,10 +221,8 @@ class TestLog:
 class TestAlone:
     def test_after_ten_seconds_without_the_store(self, bench: Bench) -> None:
         bench.bond.failed(LATE)
-        bench.now += 9.9
-        assert not bench.bond.alone
-        bench.now += 0.2
-        assert bench.bond.alone
+        assert not bench.alone_after(9.9)
+        assert bench.alone_after(0.2)
 
     def test_failures_do_not_put_that_off(self, bench: Bench) -> None:
         for _ in range(11):
@@ -212,15 +230,21 @@ class TestAlone:
             bench.now += 1
         assert bench.bond.alone
 
-    def test_so_it_is_when_there_never_was_one(self) -> None:
+    def test_after_two_where_there_never_was_one(self) -> None:
         bench = Bench()
-        bench.now += 10.1
-        assert bench.bond.alone
+        assert not bench.alone_after(1.9)
+        assert bench.alone_after(0.2)
+
+    def test_in_every_break_anew(self, bench: Bench) -> None:
+        for _ in range(2):
+            bench.bond.failed(LATE)
+            assert not bench.alone_after(9.9)
+            assert bench.alone_after(0.2)
+            assert bench.after(0)
 
     def test_not_while_the_store_is_there(self, bench: Bench) -> None:
         bench.bond.failed(FULL)
-        bench.now += 1000
-        assert not bench.bond.alone
+        assert not bench.alone_after(1000)
 
     def test_not_once_it_is_back(self, bench: Bench) -> None:
         bench.bond.failed(LATE)

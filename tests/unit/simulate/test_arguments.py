@@ -36,6 +36,7 @@ def test_good_values() -> None:
     assert arguments.hardware("l4-8b") is PRESETS["l4-8b"]
     assert arguments.policies("prefix, lmetric,,prefix") == ["prefix", "lmetric"]
     assert arguments.knowledge("none") == "none"
+    assert arguments.sharing("nothing") == "nothing"
     assert arguments.numbers("--load", "0.4, 1e0,0.40") == [0.4, 1.0]
     assert arguments.slow(["0=0.5", "1=2"], 2) == {0: 0.5, 1: 2.0}
     assert arguments.outages(["1=0:2.5", "0=3:4"], 2) == (Outage(1, 0, 2.5), Outage(0, 3, 4))
@@ -51,6 +52,7 @@ def test_good_values() -> None:
         (lambda: arguments.hardware("h100-8"), "--hardware: 'h100-8' is none of h100-8b, h100x4-70b, l4-8b; did you mean 'h100-8b'?"),
         (lambda: arguments.hardware("tpu"), "--hardware: 'tpu' is none of h100-8b, h100x4-70b, l4-8b"),
         (lambda: arguments.knowledge("event"), "--knowledge: 'event' is none of both, events, predictions, none; did you mean 'events'?"),
+        (lambda: arguments.sharing("some"), "--sharing: 'some' is none of all, nothing"),
         (lambda: arguments.policies(" ,"), "--policy: nothing is given"),
         (lambda: arguments.numbers("--load", "0.4,x"), "--load: 'x' is not a number"),
         (lambda: arguments.numbers("--load", "0.4,-1"), "--load: -1 is not above 0"),

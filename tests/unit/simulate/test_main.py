@@ -59,6 +59,19 @@ def test_the_capacity_can_be_given(trace: str) -> None:
     assert result.stderr == ""
 
 
+def test_several_routers(trace: str, tmp_path: Path) -> None:
+    report, figures = tmp_path / "report.html", tmp_path / "figures.json"
+    result = run(trace, "--policy=prefix,round_robin", "--speed=1.5", "--routers=3", "--sharing-ms=20",
+                 f"--report={report}", f"--json={figures}")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    before = "3 routers that share what they know after 20 ms"
+    said = " ".join(result.stdout.split())
+    assert said.count(before) == 2  # the setting, and above the table
+    assert report.read_text().count(before) == 3
+    scenario = json.loads(figures.read_text())["scenario"]
+    assert (scenario["routers"], scenario["sharing"], scenario["sharing_s"]) == (3, "all", 0.02)
+
+
 def test_speeds_instead_of_loads(trace: str) -> None:
     result = run(trace, "--policy=prefix", "--speed=1.5,2")
     assert result.exit_code == 0, result.output
@@ -126,6 +139,9 @@ def test_large_requests_are_left_out(tmp_path: Path) -> None:
         ([], "TRACE is missing: a file, or a generator of --list"),
         (["chta"], "chta: no such file, and no generator of that name; did you mean 'chat'?"),
         (["TRACE", "--workers=0"], "--workers: 0 is not at least 1"),
+        (["TRACE", "--routers=0"], "--routers: 0 is not at least 1"),
+        (["TRACE", "--sharing=some"], "--sharing: 'some' is none of all, nothing"),
+        (["TRACE", "--sharing-ms=0"], "--sharing-ms: 0 is not above 0"),
         (["TRACE", "--jobs=0"], "--jobs: 0 is not at least 1"),
         (["TRACE", "--block-tokens=0"], "--block-tokens: 0 is not at least 1"),
         (["TRACE", "--report=a", "--json=a"], "a: --report and --json would write the same file"),

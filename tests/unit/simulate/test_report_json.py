@@ -42,6 +42,9 @@ def test_the_scenario_is_there() -> None:
         "metrics_s": 0.05,
         "slow": {"1": 0.5},
         "outages": [{"worker": 0, "start_s": 1.0, "end_s": 2.0}],
+        "routers": 1,
+        "sharing": "all",
+        "sharing_s": 0.005,
     }
 
 

@@ -60,8 +60,29 @@ def test_a_run_that_takes_too_long_ends_early() -> None:
 
 
 def test_an_even_fleet_has_nothing_wrong() -> None:
-    wrong = Scenario(HARDWARE, 2, 7, "none", 3.0, {0: 0.5}, (Outage(0, 1.0, 2.0),))
+    wrong = Scenario(HARDWARE, 2, 7, "none", 3.0, {0: 0.5}, (Outage(0, 1.0, 2.0),), routers=3)
     assert wrong.even() == Scenario(HARDWARE, 2, 7)
+
+
+def test_routers_reach_the_run() -> None:
+    several = replace(EVEN, routers=3)
+    figures = {
+        run(scenario)
+        for scenario in (
+            EVEN,
+            several,
+            replace(several, sharing="nothing"),
+            replace(several, sharing_s=0.2),
+        )
+    }
+    assert len(figures) == 4
+
+
+def test_who_is_before_the_fleet() -> None:
+    several = replace(EVEN, routers=3, sharing_s=0.05)
+    assert EVEN.before() == ""
+    assert several.before() == "3 routers that share what they know after 50 ms"
+    assert replace(several, sharing="nothing").before() == "3 routers that share nothing"
 
 
 @pytest.mark.parametrize("name", ["rag", "agent"])

@@ -59,9 +59,11 @@ def test_the_setting_says_what_is_not_as_usual() -> None:
         metrics_s=2.0,
         slow={1: 0.3},
         outages=(Outage(0, 1.0, 2.5),),
+        routers=3,
     )
     assert setting(workload(requests=50), odd) == (
-        "50 requests of rag to 2 workers (h100-8b), seed 3, no index, metrics 2 s old, worker 1 at 0.3x, "
+        "50 requests of rag to 2 workers (h100-8b), seed 3, 3 routers that share what they know after 5 ms, "
+        "no index, metrics 2 s old, worker 1 at 0.3x, "
         "worker 0 down 1-2.5 s"
     )
 

@@ -82,6 +82,8 @@ def test_the_longest_names_and_figures_fit_a_terminal() -> None:
 def test_headings() -> None:
     assert heading(WORK, TWO[0]).startswith("load 0.8: 2x the trace's own speed, ")
     assert heading(WORK, outcome("a", FIGURES, None)).startswith("2x the trace's own speed, ")
+    several = replace(TWO[0], before="3 routers that share nothing")
+    assert heading(WORK, several) == f"{heading(WORK, TWO[0])}; 3 routers that share nothing"
 
 
 def test_the_legend_has_the_objectives_and_fits_a_terminal() -> None:
