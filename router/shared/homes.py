@@ -1,11 +1,14 @@
 """Where responses are stored, for all routers to know."""
 
 import asyncio
+import logging
 
 from router.ids import WorkerId
 from router.shared.base import Registry, StoreError
 from router.shared.board import as_store_error
 from router.shared.bond import Bond
+
+logger = logging.getLogger(__name__)
 
 _TIMEOUT_S = 2.0
 _AT_ONCE = 256
@@ -30,7 +33,9 @@ class SharedHomes:
                 return await self._registry.find(response_id)
         except (StoreError, TimeoutError) as error:
             self._bond.missed(as_store_error(error))
-            return None
+        except Exception:  # no mishap here is worth the request
+            logger.exception("looking for a stored response failed")
+        return None
 
     def remember(self, response_id: str, worker: WorkerId) -> None:
         """`worker` stores the response; told in the background."""

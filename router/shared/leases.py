@@ -20,7 +20,7 @@ _FOLLOWERS_TICKS = 5
 _ORPHANED = 3
 """Ticks after which anybody takes a worker that nobody has."""
 
-_TIMEOUT_S = 2.0
+_TIMEOUT_S = 1.0
 
 
 class Leases:

@@ -1,13 +1,12 @@
 """The connection to the shared Redis: batches of commands, each sent in one go."""
 
+import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import resources
-from typing import Any, NamedTuple, TypeAlias, cast
+from time import perf_counter
+from typing import Any, NamedTuple, TypeAlias
 
-from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster, Sentinel
-from redis.asyncio.connection import parse_url
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import (
     ClusterDownError,
     MovedError,
@@ -15,20 +14,20 @@ from redis.exceptions import (
     RedisClusterException,
     RedisError,
 )
-from redis.exceptions import (
-    ConnectionError as RedisConnectionError,
-)
-from redis.exceptions import (
-    TimeoutError as RedisTimeoutError,
-)
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from router.shared.base import StoreError
-from router.shared.urls import Target, parse
+from router.shared.clients import CONNECTIONS, client
+from router.shared.urls import parse
 
 Word: TypeAlias = bytes | str | int
 
+_FAILURES = (RedisError, RedisClusterException, OSError, TimeoutError)
 _AWAY = (RedisConnectionError, RedisTimeoutError, ClusterDownError, RedisClusterException, OSError)
-_CONNECTIONS = 16
+_REFRESH_S = 0.25
+"""A cluster is asked for its servers' roles so often at most."""
+
 _SCRIPTS = ("lookup", "hold", "drop", "publish", "enrol", "lease", "facts")
 
 
@@ -59,36 +58,42 @@ class Link:
         target = parse(url)
         self.is_cluster = target.kind == "cluster"
         """What a script touches must be in one slot."""
-        self._client = _client(target, timeout_s)
+        self._client = client(target, timeout_s)
+        self._free = asyncio.Semaphore(CONNECTIONS)
         self._digests: dict[str, str] = {}
+        self._refreshed_at = -_REFRESH_S
 
     async def run(self, commands: Sequence[Command]) -> list[Any]:
         """The replies, in order. Raises `StoreError` if any command failed."""
-        try:
-            replies = await self._send(commands)
-            if any(isinstance(reply, NoScriptError) for reply in replies):
-                self._digests = {}
+        async with self._free:
+            try:
                 replies = await self._send(commands)
-        except (RedisError, OSError, TimeoutError) as error:
-            replies = [error]
-        for reply in replies:
-            if isinstance(reply, Exception):
-                await self._look_around(reply)
-                raise _store_error(reply) from reply
-        return replies
+                if any(isinstance(reply, NoScriptError) for reply in replies):
+                    self._digests = {}
+                    replies = await self._send(commands)
+            except _FAILURES as error:
+                replies = [error]
+            for reply in replies:
+                if isinstance(reply, Exception):
+                    await self._look_around(reply)
+                    raise _store_error(reply) from reply
+            return replies
 
     async def _look_around(self, error: Exception) -> None:
-        """After a failure a cluster's servers may have other roles: they are asked with the next batch."""
-        if self.is_cluster and isinstance(error, _AWAY):
-            await self._client.aclose()
+        """After a failure a cluster's servers may have other roles."""
+        now = perf_counter()
+        if isinstance(error, _AWAY) and now - self._refreshed_at >= _REFRESH_S:
+            self._refreshed_at = now
+            with suppress(*_FAILURES):
+                await self._client.refresh()
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._client.aclose()
+        await self._client.close()
 
     async def _send(self, commands: Sequence[Command]) -> list[Any]:
         await self._load()
-        pipeline: Any = self._client.pipeline(transaction=False)
+        pipeline: Any = self._client.commands.pipeline(transaction=False)
         for command in commands:
             pipeline.execute_command(*self._words(command))
         replies: list[Any] = await pipeline.execute(raise_on_error=False)
@@ -106,7 +111,9 @@ class Link:
         digests = {}
         for name in _SCRIPTS:
             source = resources.files("router.shared").joinpath("scripts", f"{name}.lua")
-            digest: Any = await self._client.script_load(source.read_text(encoding="utf-8"))
+            digest: Any = await self._client.commands.script_load(
+                source.read_text(encoding="utf-8")
+            )
             digests[name] = digest.decode() if isinstance(digest, bytes) else digest
         self._digests = digests
 
@@ -122,23 +129,3 @@ def _store_error(error: BaseException) -> StoreError:
     if "READONLY" in text or "read only" in text:
         return StoreError("read_only", text)
     return StoreError("failed", text)
-
-
-def _client(target: Target, timeout_s: float) -> Redis | RedisCluster:
-    options: dict[str, Any] = {
-        "socket_timeout": timeout_s,
-        "socket_connect_timeout": timeout_s,
-        "protocol": 2,  # one round trip less to connect, and all that is needed
-        "retry": Retry(NoBackoff(), 0),
-    }
-    if target.kind == "cluster":
-        return RedisCluster.from_url(target.url, max_connections=_CONNECTIONS, **options)
-    if target.kind == "sentinel":
-        own = {**parse_url(target.url), **options}
-        del own["host"]
-        sentinel = Sentinel(target.sentinels, sentinel_kwargs=options)  # type: ignore[no-untyped-call]
-        return cast("Redis", sentinel.master_for(target.master, **own))
-    pool = BlockingConnectionPool.from_url(
-        target.url, max_connections=_CONNECTIONS, timeout=timeout_s, **options
-    )
-    return Redis.from_pool(pool)

@@ -11,6 +11,11 @@ _SCHEMES = (
     *(f"{scheme}+{kind}" for scheme in ("redis", "rediss") for kind in _KINDS),
 )
 _SENTINEL_PORT = 26379
+_UNREADABLE = (
+    "cannot be read: ports are numbers, and in a password /, ?, # and @ are written as %2F, %3F, %23 and %40"
+)
+    "cannot be read: in a password, /, ?, #, @ and the like must be written as %2F, %3F, %23, %40"
+)
 
 
 class Target(NamedTuple):
@@ -26,7 +31,12 @@ class Target(NamedTuple):
 
 def parse(url: str) -> Target:
     """Raises ValueError, saying what is wrong, without the URL: it may hold a password."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        credentials, at, hosts = parts.netloc.rpartition("@")
+        addresses = tuple(_address(host) for host in hosts.split(","))
+    except ValueError:
+        raise ValueError(_UNREADABLE) from None
     if parts.scheme not in _SCHEMES:
         raise ValueError(f"must begin with one of {', '.join(f'{each}://' for each in _SCHEMES)}")
     scheme, _, kind = parts.scheme.partition("+")
@@ -34,19 +44,21 @@ def parse(url: str) -> Target:
         if not parts.path:
             raise ValueError("must be unix:///path/of/the/socket")
         return Target("", url)
-    credentials, at, hosts = parts.netloc.rpartition("@")
-    addresses = tuple(_address(host, _SENTINEL_PORT) for host in hosts.split(","))
-    if kind != "sentinel":
-        return Target(kind, urlunsplit(parts._replace(scheme=scheme)))
-    master, _, database = parts.path.strip("/").partition("/")
-    if not master:
-        raise ValueError("must name the master: redis+sentinel://host:26379/mymaster")
-    plain = parts._replace(scheme=scheme, netloc=f"{credentials}{at}{master}", path=f"/{database}")
-    return Target(kind, urlunsplit(plain), master, addresses)
-
-
-def _address(host: str, default: int) -> tuple[str, int]:
-    parts = urlsplit(f"//{host}")
-    if not parts.hostname:
+    if not all(host for host, _ in addresses):
         raise ValueError("names no host")
-    return parts.hostname, parts.port or default
+    if kind == "sentinel":
+        master, _, database = parts.path.removeprefix("/").partition("/")
+        if not master:
+            raise ValueError("must name the master: redis+sentinel://host:26379/mymaster")
+        own = parts._replace(scheme=scheme, netloc=f"{credentials}{at}host", path=f"/{database}")
+        return Target(kind, urlunsplit(own), master, addresses)
+    if len(addresses) > 1:
+        raise ValueError("names several servers: of a cluster, one is enough to find the others")
+    return Target(kind, urlunsplit(parts._replace(scheme=scheme)))
+
+
+def _address(host: str) -> tuple[str, int]:
+    parts = urlsplit(f"//{host}")
+    if parts.path or parts.query or parts.fragment:
+        raise ValueError
+    return parts.hostname or "", parts.port or _SENTINEL_PORT

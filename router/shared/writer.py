@@ -93,8 +93,9 @@ class Writer:
         except (StoreError, TimeoutError) as error:
             self._bond.failed(as_store_error(error))
             return False
-        except Exception:  # nothing here is worth stopping the router for
+        except Exception:  # nothing here is worth stopping the router for, or trying again
             logger.exception("writing to the shared store failed")
+            self._lose(sum(len(write.keys) for write in batch))
             return False
         self._pause_s = _PAUSE_S[0]
         if epoch == self._epoch():

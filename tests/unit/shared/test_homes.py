@@ -174,7 +174,6 @@ async def test_closing_without_work_is_nothing(bench: Bench) -> None:
     assert bench.book.asked == 0
 
 
-@pytest.mark.xfail(reason="find catches only StoreError and TimeoutError", raises=RuntimeError)
 async def test_no_mishap_of_the_registry_reaches_the_request(bench: Bench) -> None:
     bench.book.error = RuntimeError("a mishap")
     assert await bench.homes.find("resp_1") is None

@@ -334,7 +334,9 @@ class TestGaps:
         await seconds([one, two], 60)
         assert counts(one, two) == [3, 3]
 
-    @pytest.mark.xfail(strict=True, reason="what is more than its share is given back and taken as an orphan")
+    @pytest.mark.xfail(
+        strict=True, reason="what is more than its share is given back and taken as an orphan"
+    )
     async def test_one_whose_workers_nobody_else_has_keeps_them(self, town: Town) -> None:
         one, two = Side(town, "one"), Side(town, "two")
         two.fleet.set_workers([])

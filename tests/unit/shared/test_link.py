@@ -13,7 +13,7 @@ import pytest
 from redis import Redis
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.crc import key_slot
-from redis.exceptions import OutOfMemoryError, RedisClusterException
+from redis.exceptions import OutOfMemoryError
 
 from router.ids import BlockKey
 from router.prompt.segments import by_place
@@ -240,10 +240,6 @@ class TestCluster(Replies):
 
     @pytest.mark.usefixtures("swept")
     @LEAKY
-    @pytest.mark.xfail(
-        reason="beyond 16 connections to a server, batches fail and break those under way",
-        raises=StoreError,
-    )
     async def test_many_batches_at_once_wait_for_their_turn(self, running: Cluster) -> None:
         async with link_to(running.url) as link:
             found = await together(link.run(set_get(f"many-{n}", n)) for n in range(200))
@@ -484,7 +480,6 @@ class TestFailover:
             async with link_to(url) as link:
                 assert await link.run(set_get("next", 1)) == [True, b"1"]
 
-    @pytest.mark.xfail(reason="beyond 100 connections, batches fail", raises=StoreError)
     async def test_many_batches_at_once_wait_for_their_turn_at_a_sentinels_master(self) -> None:
         with sentinel("valkey") as watched:
             async with link_to(watched.url) as link:
@@ -493,14 +488,12 @@ class TestFailover:
 
     @pytest.mark.usefixtures("swept")
     @LEAKY
-    @pytest.mark.xfail(reason="the driver's class for TLS knows no sentinels", raises=TypeError)
     async def test_tls_to_a_sentinels_master_that_has_none_has_failed(self) -> None:
         with sentinel("valkey") as watched:
             url = watched.url.replace("redis+", "rediss+")
             async with link_to(url, HASTE_S) as link:
                 assert (await refused(link)).reason in ("failed", "late")
 
-    @pytest.mark.xfail(reason="close leaves the sentinels' connections open", raises=AssertionError)
     async def test_closing_leaves_no_connection_to_a_sentinel(self) -> None:
         with sentinel("valkey") as watched, raw(watched.sentinel) as client:
 
@@ -530,10 +523,6 @@ class TestFailover:
 
     @pytest.mark.usefixtures("swept")
     @LEAKY
-    @pytest.mark.xfail(
-        reason="a failure closes all connections, also under batches that begin",
-        raises=AttributeError,
-    )
     async def test_while_it_does_nothing_but_store_errors_come_of_batches(self) -> None:
         with cluster("valkey", replicas=1) as running:
             async with link_to(running.url, 2.0) as link:
@@ -546,9 +535,6 @@ class TestFailover:
                             raise found
                     await asyncio.sleep(0.02)
 
-    @pytest.mark.xfail(
-        reason="RedisClusterException is no RedisError, and comes out", raises=RedisClusterException
-    )
     async def test_a_cluster_that_is_all_dead_has_failed_and_is_found_again(self) -> None:
         with cluster("valkey") as running:
             async with link_to(running.url) as link:
@@ -561,9 +547,6 @@ class TestFailover:
                     node.restart()
                 assert await heals(link) == [True, b"1"]
 
-    @pytest.mark.xfail(
-        reason="RedisClusterException is no RedisError, and comes out", raises=RedisClusterException
-    )
     async def test_a_single_server_that_is_addressed_as_a_cluster_has_failed(self) -> None:
         with server("valkey") as running:
             url = running.url.replace("redis://", "redis+cluster://")
@@ -572,7 +555,6 @@ class TestFailover:
 
     @pytest.mark.usefixtures("swept")
     @LEAKY
-    @pytest.mark.xfail(reason="a failure closes all connections", raises=StoreError)
     async def test_a_dead_server_of_a_cluster_breaks_no_batches_of_others(self) -> None:
         with cluster("valkey") as running:
             async with link_to(running.url) as link:

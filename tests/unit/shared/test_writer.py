@@ -148,7 +148,6 @@ class TestFailures:
         bench.store.errors = [
             StoreError("failed", "gone"),
             StoreError("full", "OOM"),
-            RuntimeError("a mishap"),
             TimeoutError(),
         ]
         async with bench.running():
@@ -160,6 +159,17 @@ class TestFailures:
         assert bench.bond.failures == {"failed": 1, "full": 1, "late": 1}
         assert bench.writer.written == 2
         assert bench.losses == 0
+
+    async def test_a_mishap_is_not_tried_again(self, bench: Bench) -> None:
+        bench.store.errors = [RuntimeError("a mishap")]
+        async with bench.running():
+            bench.writer.hold(4, 0, [1])
+            await until(lambda: bench.store.asked > 0)
+            bench.writer.drop(4, [2])
+            await bench.written()
+        assert bench.store.taken == [Drop(4, [2])]
+        assert bench.writer.lost == 1
+        await until(lambda: bench.losses == 1)
 
     async def test_one_that_hangs_is_late_and_tried_again(
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch
