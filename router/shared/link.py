@@ -26,7 +26,8 @@ Word: TypeAlias = bytes | str | int
 _FAILURES = (RedisError, RedisClusterException, OSError, TimeoutError)
 _AWAY = (RedisConnectionError, RedisTimeoutError, ClusterDownError, RedisClusterException, OSError)
 _REFRESH_S = 0.25
-"""A cluster is asked for its servers' roles so often at most."""
+_REFRESH_LIMIT_S = 1.0
+"""How often a cluster is asked for its servers' roles at most, and for how long."""
 
 _SCRIPTS = ("lookup", "hold", "drop", "publish", "enrol", "lease", "facts")
 
@@ -85,7 +86,8 @@ class Link:
         if isinstance(error, _AWAY) and now - self._refreshed_at >= _REFRESH_S:
             self._refreshed_at = now
             with suppress(*_FAILURES):
-                await self._client.refresh()
+                async with asyncio.timeout(_REFRESH_LIMIT_S):
+                    await self._client.refresh()
 
     async def close(self) -> None:
         """Close all connections."""

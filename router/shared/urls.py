@@ -11,11 +11,7 @@ _SCHEMES = (
     *(f"{scheme}+{kind}" for scheme in ("redis", "rediss") for kind in _KINDS),
 )
 _SENTINEL_PORT = 26379
-_UNREADABLE = (
-    "cannot be read: ports are numbers, and in a password /, ?, # and @ are written as %2F, %3F, %23 and %40"
-)
-    "cannot be read: in a password, /, ?, #, @ and the like must be written as %2F, %3F, %23, %40"
-)
+_UNREADABLE = "cannot be read: ports are numbers, and in a password /, ?, # and @ are written as %2F, %3F, %23 and %40"
 
 
 class Target(NamedTuple):

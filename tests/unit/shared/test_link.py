@@ -11,7 +11,6 @@ from urllib.parse import quote
 
 import pytest
 from redis import Redis
-from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.crc import key_slot
 from redis.exceptions import OutOfMemoryError
 
@@ -48,13 +47,6 @@ async def link_to(url: str, timeout_s: float = PATIENCE_S) -> AsyncIterator[Link
         yield link
     finally:
         await link.close()
-        await _close_sentinels(link)
-
-
-async def _close_sentinels(link: Link) -> None:
-    pool = getattr(link._client, "connection_pool", None)
-    for each in pool.sentinel_manager.sentinels if isinstance(pool, SentinelConnectionPool) else ():
-        await each.aclose()
 
 
 def set_get(key: str, value: int) -> list[Plain]:
