@@ -89,6 +89,8 @@ class BoardKeeper:
         self._shares: dict[WorkerId, Share] = {}
         self._spent: dict[WorkerId, int] = {}
         self._rows = b""
+        self._all_is_news = True
+        self._epoch_is_news = False
         self._read_at = self._published_at = self._enrolled_at = self._validated_at = -_ENROL_S
 
     async def run(self) -> None:
@@ -114,7 +116,7 @@ class BoardKeeper:
         if changes or now - self._published_at >= _HEARTBEAT_S or not self._bond.up:
             await self._publish(changes)
         missing = any(worker.id not in self.numbers for worker in self._fleet)
-        if missing or now - self._enrolled_at >= _ENROL_S:
+        if missing or self._epoch_is_news or now - self._enrolled_at >= _ENROL_S:
             await self._enrol()
 
     def asks_rows(self) -> bool:
@@ -130,8 +132,9 @@ class BoardKeeper:
             if number is None:
                 continue
             part = slice(number * ROW_BYTES, (number + 1) * ROW_BYTES)
-            if rows[part] != before[part] or worker.id in self._shares:
+            if self._all_is_news or rows[part] != before[part] or worker.id in self._shares:
                 self._take_in(worker, row_at(rows, number), now)
+        self._all_is_news = False
         if now - self._validated_at >= _VALIDATE_S:
             self._validate()
 
@@ -154,10 +157,15 @@ class BoardKeeper:
             if number is None:
                 continue
             share = _share(load.part(now)) if load.own else _NO_SHARE
+            if load.spent < self._spent.get(worker.id, 0):  # it left and came back
+                self._spent[worker.id] = 0
             sent = load.spent - self._spent.get(worker.id, 0)
             told = self.told(worker)
             if share != self._shares.get(worker.id, _NO_SHARE) or sent or told:
-                changes[worker.id] = Change(number, share, max(0, min(sent, _U32)), told)
+                changes[worker.id] = Change(number, share, min(sent, _U32), told)
+        for gone, share in self._shares.items():
+            if share != _NO_SHARE and self._fleet.get(gone) is None and gone in self.numbers:
+                changes[gone] = Change(self.numbers[gone], _NO_SHARE)
         return changes
 
     async def _publish(self, changes: Mapping[WorkerId, Change]) -> None:
@@ -168,9 +176,9 @@ class BoardKeeper:
             self._told(changes, forgotten=not board.known)
             self.read(board.rows)
         else:  # of the changes nothing was taken in
-            self.epoch, self._shares = board.epoch, {}
+            self.epoch, self._epoch_is_news = board.epoch, True
+            self.numbers, self.names, self._shares = {}, {}, {}
             await self._enrol()
-            self.on_epoch()
         self._bond.worked()
 
     def _told(self, changes: Mapping[WorkerId, Change], *, forgotten: bool) -> None:
@@ -188,7 +196,11 @@ class BoardKeeper:
         self._enrolled_at = perf_counter()
         for worker in self._spent.keys() - self.numbers.keys():
             del self._spent[worker]
+        self._all_is_news = True
         self._validate()
+        if self._epoch_is_news:
+            self._epoch_is_news = False
+            self.on_epoch()
 
     def _take_in(self, worker: Worker, row: Row, now: float) -> None:
         mine = self._shares.get(worker.id, _NO_SHARE)
@@ -201,9 +213,13 @@ class BoardKeeper:
         )
         worker.load.share(others, now)
         self.shares.observe(worker.id, self._spent.get(worker.id, 0), row.clock)
-        if row.told and not self._replica.leads and not self.owns(worker.id):
+        if row.told and not self._probes(worker.id):
             gauges = Gauges(row.running, row.waiting, row.kv_permille / 1000)
             worker.load.report(gauges, worker.load.counts(), now)
+
+    def _probes(self, worker: WorkerId) -> bool:
+        """This router reads the worker's metrics itself."""
+        return self._replica.leads or self.owns(worker)
 
     def _validate(self) -> None:
         """Blocks of text count for as long as the worker's cache has not been filled anew; those of tokens in the
@@ -232,9 +248,12 @@ class BoardKeeper:
         now = perf_counter()
         if self._read_at > 0 and now - self._read_at > _FORGET_S:
             self._read_at = 0.0
+            self._all_is_news = True
             self.shares.forget()
             for worker in self._fleet:
                 worker.load.share(Part(), now)
+                if not self._probes(worker.id):
+                    worker.load.forget_report(now)
 
 
 def as_store_error(error: Exception) -> StoreError:

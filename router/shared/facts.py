@@ -18,6 +18,9 @@ logger = logging.getLogger(__name__)
 
 _TICK_S = 0.25
 _TIMEOUT_S = 2.0
+_SWEEP_TICKS = 20
+"""Every so many, all that is known counts anew: of workers that failed here and are well, of those that came later."""
+
 _NOTHING = Facts()
 
 
@@ -54,6 +57,7 @@ class FactsKeeper:
         self._next: dict[WorkerId, int] = {}
         self._begun: set[WorkerId] = set()
         self._version = 0
+        self._ticks = 0
 
     def life(self, worker: WorkerId) -> int:
         """Which blocks of tokens count; 0: none. Later ones do so as well."""
@@ -100,12 +104,20 @@ class FactsKeeper:
     async def tick(self) -> None:
         """Tell what is new, read what is new. Raises `StoreError`."""
         news = self._news()
-        if not news and self._version == self._board.facts:
-            return
-        self._version, changed = await self._registry.facts(self._version, news)
-        for worker, facts in changed.items():
-            self._known[worker] = facts
-            if self._takes_over and not self._leases.owns(worker):
+        self._ticks += 1
+        changed: Mapping[WorkerId, Facts] = {}
+        if news or self._version != self._board.facts:
+            self._version, changed = await self._registry.facts(self._version, news)
+            self._known |= changed
+        if self._takes_over:
+            all_of_them = self._ticks % _SWEEP_TICKS == 0
+            self._take_over_from(self._known if all_of_them else changed)
+
+    def _take_over_from(self, known: Mapping[WorkerId, Facts]) -> None:
+        """Let the fleet have health and models of workers that others look after."""
+        for worker in self._fleet.processes():
+            facts = known.get(worker.id)
+            if facts is not None and not self._leases.owns(worker.id):
                 self._take_over(worker, facts)
 
     def _news(self) -> dict[WorkerId, Facts]:
@@ -128,10 +140,7 @@ class FactsKeeper:
             self.next_life(worker.id) if told_anew else self.life(worker.id),
         )
 
-    def _take_over(self, name: WorkerId, facts: Facts) -> None:
-        worker = self._fleet.get(name)
-        if worker is None or worker.id != worker.process:
-            return
+    def _take_over(self, worker: Worker, facts: Facts) -> None:
         report = WorkerReport(
             facts.models, facts.kv_tokens, facts.block_tokens, facts.started_at, facts.ranks
         )

@@ -7,6 +7,7 @@ from math import ceil
 
 from router.fleet.fleet import Fleet
 from router.ids import WorkerId
+from router.prompt.blocks import chain_seed
 from router.shared.base import Registry, Replica, StoreError
 from router.shared.board import BoardKeeper, as_store_error
 from router.shared.bond import Bond
@@ -17,7 +18,7 @@ _TICK_S = 1.0
 _FOLLOWERS_TICKS = 5
 """Routers that only follow look at the leases that rarely, while others lead."""
 
-_ORPHANED = 3
+_ORPHANED = 5
 """Ticks after which anybody takes a worker that nobody has."""
 
 _TIMEOUT_S = 1.0
@@ -44,6 +45,8 @@ class Leases:
         self._bond = bond
         self._replica = replica
         self._free: dict[WorkerId, int] = {}
+        self._offered: set[WorkerId] = set()
+        self._peers = 0
         self._ticks = 0
 
     def owns(self, worker: WorkerId) -> bool:
@@ -89,16 +92,25 @@ class Leases:
         return follows and self._ticks % _FOLLOWERS_TICKS != 0
 
     def _plan(self, workers: Sequence[WorkerId]) -> tuple[list[WorkerId], list[WorkerId]]:
-        """Which to have, and which to give back: one at a time, as each has to be learned anew by somebody."""
+        """Which to have, and which to give back: one at a time, as each has to be learned anew by somebody, and no more
+        once one came back because nobody took it.
+        """
         board, mine = self._board, [worker for worker in workers if worker in self.mine]
         gone = sorted(self.mine.difference(workers))
         peers = board.leaders if self._replica.leads else 0 if board.leaders else board.followers
         fair = ceil(len(workers) / max(1, peers)) if peers else 0
-        if self._replica.leads and len(mine) > fair:
+        if peers != self._peers:
+            self._peers, self._offered = peers, set()
+        if len(mine) > fair and self._offered.isdisjoint(mine):
+            self._offered.add(mine[-1])
             return mine[:-1], [*gone, mine[-1]]
         orphans = [w for w in workers if self._free.get(w, 0) >= _ORPHANED]
-        free = [w for w in workers if w in self._free][: max(0, fair - len(mine))]
-        return [*mine, *dict.fromkeys([*free, *orphans])], gone
+        free = sorted((w for w in workers if w in self._free), key=self._order)
+        return [*mine, *dict.fromkeys([*free[: max(0, fair - len(mine))], *orphans])], gone
+
+    def _order(self, worker: WorkerId) -> int:
+        """Another one for each router, so that they do not all ask for the same worker."""
+        return chain_seed(worker.encode(), self._replica.name.encode())
 
     def _set(self, workers: Iterable[WorkerId]) -> None:
         before, self.mine = self.mine, frozenset(workers)

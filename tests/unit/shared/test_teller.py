@@ -11,7 +11,7 @@ from router.prompt.identity import TokenIdentity
 from router.prompt.segments import by_place
 from router.prompt.token_blocks import token_keys
 from router.shared import teller as module
-from router.shared.base import CPU, GPU, KINDS, TEXT, Drop, Hold, Write
+from router.shared.base import CPU, GPU, KINDS, TEXT, Drop, Facts, Hold, Write
 from router.shared.facts import FactsKeeper, Told
 from router.shared.leases import Leases
 from router.shared.teller import Teller
@@ -193,8 +193,6 @@ class TestSent:
         assert write.holder == bench.holder(A, TEXT)
 
     async def test_also_where_another_router_follows_them(self, bench: Bench) -> None:
-        from router.shared.base import Facts
-
         await bench.town.registry.facts(0, {B: Facts(True, block=BLOCK, life=7)})
         await bench.tick()
         bench.teller.block_of = lambda _: BLOCK
