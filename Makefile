@@ -35,6 +35,7 @@ demo: $(VENV)/run
 endif
 
 test: $(VENV)/dev
+	@$(BIN)/python -c 'from tests.fakes.redis_binaries import binary; binary("redis")' 2>/dev/null || echo 'no Redis 7 to be had here: its tests are skipped'
 	$(BIN)/python -m pytest -q -m 'not engine' $(ARGS)
 
 test-engine: $(VENV)/dev
@@ -56,4 +57,4 @@ bench: $(VENV)/run
 	$(BIN)/python -m bench.dataplane $(ARGS)
 
 clean:
-	rm -rf $(VENV) .engine build dist
+	rm -rf $(VENV) .engine .cache build dist

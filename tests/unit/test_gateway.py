@@ -18,6 +18,7 @@ from router.ids import Headers, WorkerId
 from router.journey import Journey
 from router.prompt.identity import Identity, TokenIdentity
 from router.prompt.token_blocks import token_keys
+from router.prompts import Prompts
 from router.routing.explain import told
 from router.routing.options import QueueOptions
 from router.routing.policy import Choice, Question
@@ -451,6 +452,118 @@ class TestCancelling:
         stage.gateway.cancel(journey)
         stage.gateway.cancel(journey)
         assert stage.line()["outcome"] == "cancelled"
+
+
+class OtherRouters:
+    """Say where responses are stored (`prompts.Others`) once they may `answer`; they know no prompts."""
+
+    def __init__(self) -> None:
+        self.homes = {"resp_1": WorkerId("b:8000"), "resp_9": WorkerId("z:8000")}
+        self.asked: list[str] = []
+        self.answer = asyncio.Event()
+        self.answer.set()
+
+    async def known(self, identity: Identity) -> Identity:
+        return identity
+
+    async def home(self, response_id: str) -> WorkerId | None:
+        self.asked.append(response_id)
+        await self.answer.wait()
+        return self.homes.get(response_id)
+
+
+class TestStoredElsewhere:
+    """Another router may know who stores what a request refers to."""
+
+    @pytest.fixture
+    def others(self, stage: Stage) -> OtherRouters:
+        others = OtherRouters()
+        stage.gateway._prompts = Prompts(stage.exact, others)
+        for pool in stage.pools.values():
+            pool.idle = [answered() for _ in range(3)]
+        return others
+
+    @staticmethod
+    def refers(response_id: str = "resp_1") -> dict[str, Any]:
+        return {"model": "m", "input": "word " * 100, "previous_response_id": response_id}
+
+    async def test_it_goes_there(self, stage: Stage, others: OtherRouters) -> None:
+        client = await stage.serve(self.refers(), path="/v1/responses")
+        assert client.body == USAGE
+        assert stage.sent() == "b"
+        assert stage.line()["worker"] == "b:8000"
+
+    async def test_that_is_asked_once(self, stage: Stage, others: OtherRouters) -> None:
+        for _ in range(2):
+            await stage.serve(self.refers(), path="/v1/responses")
+        assert others.asked == ["resp_1"]
+        assert stage.sent() == "bb"
+
+    async def test_what_is_known_here_is_not_asked(
+        self, stage: Stage, others: OtherRouters
+    ) -> None:
+        stage.homes.remember("resp_1", WorkerId("c:8000"))
+        stage.begin(self.refers(), path="/v1/responses")
+        assert stage.sent() == "c", "at once"
+        assert others.asked == []
+
+    @pytest.mark.parametrize(
+        ("body", "path"),
+        [(ASKED, "/v1/chat/completions"), ({"model": "m", "input": "q"}, "/v1/responses")],
+    )
+    async def test_what_refers_to_nothing_is_not_asked(
+        self, stage: Stage, others: OtherRouters, body: dict[str, Any], path: str
+    ) -> None:
+        await stage.serve(body, path=path)
+        assert others.asked == []
+        assert stage.sent() == "a"
+
+    @pytest.mark.parametrize("response_id", ["resp_2", "resp_9"])
+    async def test_if_nobody_knows_it_goes_as_any_other(
+        self, stage: Stage, others: OtherRouters, response_id: str
+    ) -> None:
+        """Or if it is stored at a worker that is not known here."""
+        await stage.serve(self.refers(response_id), path="/v1/responses")
+        assert others.asked == [response_id]
+        assert stage.sent() == "a"
+
+    async def test_one_that_is_asked_for_by_name(self, stage: Stage, others: OtherRouters) -> None:
+        await stage.serve(b"", path="/v1/responses/resp_1", method=b"GET")
+        assert others.asked == ["resp_1"]
+        assert stage.sent() == "b"
+
+    async def test_the_client_may_leave_meanwhile(self, stage: Stage, others: OtherRouters) -> None:
+        others.answer.clear()
+        journey, _ = stage.begin(self.refers(), path="/v1/responses")
+        await quiet()
+        assert others.asked == ["resp_1"]
+        stage.gateway.cancel(journey)
+        others.answer.set()
+        await quiet()
+        assert stage.sent() == ""
+        assert stage.line()["outcome"] == "cancelled"
+
+    async def test_the_router_may_stop_meanwhile(self, stage: Stage, others: OtherRouters) -> None:
+        others.answer.clear()
+        _, client = stage.begin(self.refers(), path="/v1/responses")
+        await quiet()
+        stage.gateway.close()
+        await quiet()
+        assert client.error is not None
+        assert client.error.status == 503
+        assert stage.sent() == ""
+
+    async def test_a_model_that_nobody_serves_is_found_out_after_it(
+        self, stage: Stage, others: OtherRouters
+    ) -> None:
+        body = {**self.refers(), "model": "x"}
+        client = await stage.serve(body, path="/v1/responses")
+        assert client.events == [("fail", "model_not_found", False)]
+
+    async def test_without_others_nobody_is_asked(self, stage: Stage) -> None:
+        stage.pools["a"].idle = [answered()]
+        _, client = stage.begin(self.refers(), path="/v1/responses")
+        assert client.body == USAGE, "at once"
 
 
 async def test_a_request_that_is_not_read_to_its_end(stage: Stage) -> None:

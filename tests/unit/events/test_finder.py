@@ -26,6 +26,7 @@ class Scene:
         self.followed: list[tuple[WorkerId, list[EventSource], float | None]] = []
         self.during: Callable[[], None] = lambda: None
         self.trouble: Exception | None = None
+        self.forgotten: list[WorkerId] = []
         self.complete = True
         self.now = 0.0
         self.finder = SourceFinder(
@@ -47,6 +48,9 @@ class Scene:
         if self.trouble is not None:
             raise self.trouble
         return self.complete
+
+    def forget(self, worker: WorkerId) -> None:
+        self.forgotten.append(worker)
 
     async def look_later(self, seconds: float) -> int:
         """Look once more after so long; returns how many workers were asked."""
@@ -201,3 +205,73 @@ async def test_it_looks_again_and_again() -> None:
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     assert scene.asked.count(scene.b.id) == 1
+
+
+async def test_workers_that_others_follow_are_not_asked() -> None:
+    scene = Scene()
+    scene.finder.follows = lambda worker: worker is scene.a
+    await scene.finder.look()
+    assert scene.asked == [scene.a.id]
+    assert scene.finder.asked() == {scene.a.id}
+    assert scene.forgotten == []
+
+
+async def test_one_that_becomes_this_routers_is_asked() -> None:
+    scene, mine = Scene(), set[Worker]()
+    scene.finder.follows = lambda worker: worker in mine
+    await scene.finder.look()
+    assert scene.asked == []
+    mine.add(scene.b)
+    await scene.finder.look()
+    assert scene.followed == [(scene.b.id, [source_of(scene.b)], None)]
+
+
+async def test_one_that_becomes_anothers_is_not_followed_any_more() -> None:
+    scene = Scene()
+    mine = {scene.a, scene.b}
+    scene.finder.follows = lambda worker: worker in mine
+    await scene.finder.look()
+    mine.remove(scene.a)
+    await scene.finder.look()
+    assert scene.forgotten == [scene.a.id]
+    assert scene.finder.asked() == {scene.b.id}
+    await scene.finder.look()
+    assert scene.forgotten == [scene.a.id], "once"
+    mine.add(scene.a)
+    await scene.finder.look()
+    assert scene.asked.count(scene.a.id) == 2, "and asked anew when it is back"
+    assert scene.finder.asked() == {scene.a.id, scene.b.id}
+
+
+async def test_one_that_is_down_is_still_followed() -> None:
+    scene = Scene()
+    scene.finder.follows = lambda _: True
+    await scene.finder.look()
+    scene.fleet.mark_down(scene.a, "away")
+    await scene.finder.look()
+    assert scene.forgotten == []
+
+
+async def test_one_that_was_lost_while_it_was_down_is_not_followed_any_more() -> None:
+    scene = Scene()
+    mine = {scene.a, scene.b}
+    scene.finder.follows = lambda worker: worker in mine
+    await scene.finder.look()
+    scene.fleet.mark_down(scene.a, "away")
+    mine.remove(scene.a)
+    await scene.finder.look()
+    assert scene.forgotten == [scene.a.id]
+
+
+@pytest.mark.xfail(strict=True, reason="only those that were up when it last looked are compared")
+async def test_nor_is_one_that_was_lost_some_time_after_it_went_down() -> None:
+    scene = Scene()
+    mine = {scene.a, scene.b}
+    scene.finder.follows = lambda worker: worker in mine
+    await scene.finder.look()
+    scene.fleet.mark_down(scene.a, "away")
+    await scene.finder.look()
+    mine.remove(scene.a)
+    for _ in range(5):
+        await scene.finder.look()
+    assert scene.forgotten == [scene.a.id]

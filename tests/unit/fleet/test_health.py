@@ -232,3 +232,26 @@ async def test_it_runs_until_cancelled() -> None:
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
+
+
+async def test_workers_that_are_others_to_look_after_are_not_probed() -> None:
+    fleet, engine = fleet_of("a", "b", up=False), ScriptedEngine()
+    checker = HealthChecker(fleet, engine, interval_s=0.001, describe_s=1.0)
+    mine = {"a:8000"}
+    checker.probes = lambda worker: worker.id in mine
+    running = asyncio.get_running_loop().create_task(checker.run())
+    async with asyncio.timeout(5):
+        while engine.asked["a:8000"] < 3:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+        assert engine.asked["b:8000"] == 0
+        mine.add("b:8000")
+        while engine.asked["b:8000"] < 3:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert all(worker.up for worker in fleet)
+
+
+async def test_unless_it_is_said_otherwise_all_are() -> None:
+    ward = Ward()
+    assert ward.checker.probes(ward.worker)

@@ -329,7 +329,7 @@ class TestOthers:
         load.report(Gauges(3, 6, 0.5), load.counts(), 0.0)
         assert load.pending_tokens(0.0) > 100
         load.share(self.PART, 0.0)
-        assert load.part(0.0) == Part(1, 1, 100.0, pytest.approx(1.0), 0.0)
+        assert load.part(0.0) == Part(1, 1, 100.0, 1.0, 0.0)
 
     def test_theirs_explains_what_metrics_tell(self) -> None:
         load = Load()

@@ -214,3 +214,32 @@ async def test_all_ranks_of_a_silent_server_are_forgotten() -> None:
     ward.fleet.mark_down(ward.workers[0], "away")
     ward.poller._forget_the_silent(ward.fleet.processes())
     assert [worker.load.reported_running for worker in ward.workers] == [None, None]
+
+
+async def test_workers_that_are_others_to_look_after_are_not_asked() -> None:
+    ward = Ward("a", "b")
+    mine = {"a:8000"}
+    ward.poller.probes = lambda worker: worker.id in mine
+    await ward.until(lambda: ward.engine.asked["a:8000"] >= 3)
+    assert ward.engine.asked["b:8000"] == 0
+    mine.add("b:8000")
+    await ward.until(lambda: ward.engine.asked["b:8000"] >= 3)
+
+
+async def test_what_one_told_that_is_anothers_now_is_forgotten() -> None:
+    ward = Ward()
+    (worker,) = ward.workers
+    await ward.poller.ask(worker)
+    ward.poller.probes = lambda _: False
+    await ward.until(lambda: worker.load.reported_running is None)
+    assert ward.engine.asked["a:8000"] == 1
+
+
+async def test_what_others_tell_is_not_taken_for_silence() -> None:
+    """A worker that is never asked here was told of by another router."""
+    ward = Ward()
+    (worker,) = ward.workers
+    ward.poller.probes = lambda _: False
+    worker.load.report(BUSY, worker.load.counts(), 0.0)
+    ward.poller._forget_the_silent(ward.workers)
+    assert (worker.load.reported_running, ward.told) == (3, 0)

@@ -4,6 +4,7 @@ import logging
 from time import perf_counter
 
 import pytest
+from msgspec.structs import replace
 
 from router.ids import Tier, WorkerId
 from router.index import knowledge as module
@@ -11,7 +12,7 @@ from router.index.knowledge import Knowledge
 from router.index.memory import MemoryIndex
 from router.index.predicted import PredictedIndex
 from router.index.union import UnionIndex
-from router.prompt.identity import TokenIdentity
+from router.prompt.identity import Identity, TokenIdentity
 from router.prompt.stored import Loadable
 from tests.conformance.index_suite import BLOCK_TOKENS, A, B, C, prompt
 
@@ -109,6 +110,51 @@ class TestLookingUp:
         assert not is_exact(B, KNOWN)
 
 
+class TestElsewhere:
+    """What other routers know."""
+
+    @staticmethod
+    def known(
+        tokens: dict[WorkerId, int] | None = None, text: dict[WorkerId, int] | None = None
+    ) -> TokenIdentity:
+        by_text = replace(TEXT, elsewhere=text or {})
+        return replace(KNOWN, by_text=by_text, elsewhere=tokens or {})
+
+    def test_the_deeper_of_both_counts(self, bench: Bench) -> None:
+        bench.reported.stored(A, KEYS[:3])
+        assert bench.knowledge.lookup(self.known({A: 5})) == {A: 5}
+        assert bench.knowledge.lookup(self.known({A: 2})) == {A: 3}
+
+    def test_one_of_which_nothing_is_known_here(self, bench: Bench) -> None:
+        assert bench.knowledge.lookup(self.known({A: 5})) == {A: 5}
+        assert bench.knowledge.cached_tokens(A, self.known({A: 5}), 5) == 5 * BLOCK
+
+    def test_tokens_of_workers_whose_events_nobody_follows_do_not_count(self, bench: Bench) -> None:
+        assert bench.knowledge.lookup(self.known({B: 5})) == {}
+
+    def test_nor_do_blocks_of_another_size(self, bench: Bench) -> None:
+        bench.knowledge.keep({A: 2 * BLOCK}, perf_counter())
+        assert bench.knowledge.lookup(self.known({A: 5})) == {}
+
+    def test_text_that_others_sent_counts_as_ours_does(self, bench: Bench) -> None:
+        assert bench.knowledge.lookup(replace(TEXT, elsewhere={A: 2, B: 4})) == {A: 2, B: 4}
+        bench.predicted.sent(B, prompt(LETTERS[:6]))
+        asked = replace(TEXT, elsewhere={A: 2, B: 4, C: 1})
+        assert bench.knowledge.lookup(asked) == {A: 2, B: 6, C: 1}
+
+    def test_it_counts_in_tokens_where_a_worker_does_not_tell(self, bench: Bench) -> None:
+        cached = bench.predicted.cached_tokens(B, TEXT, 2)
+        asked = replace(tokens(1000), by_text=replace(TEXT, elsewhere={A: 8, B: 2}))
+        found = bench.knowledge.lookup(asked)
+        assert found == {B: cached // BLOCK}
+        assert bench.knowledge.cached_tokens(B, asked, found[B]) == cached
+
+    def test_what_it_is_known_by_is_left_as_it_was(self, bench: Bench) -> None:
+        bench.predicted.sent(A, TEXT)
+        bench.knowledge.lookup(replace(TEXT, elsewhere={A: 99, B: 4}))
+        assert bench.knowledge.lookup(TEXT) == {A: len(LETTERS)}
+
+
 class TestCachedTokens:
     @pytest.mark.parametrize(
         ("count", "blocks", "cached"),
@@ -181,6 +227,17 @@ class TestOnTheWay:
         bench.later(2)
         assert not bench.knowledge._later_steps
         assert bench.reported.lookup(KNOWN) == {}
+
+    @pytest.mark.parametrize("identity", [TEXT, KNOWN], ids=["text", "tokens"])
+    def test_others_are_told_of_all_that_is_sent(self, bench: Bench, identity: Identity) -> None:
+        told: list[tuple[WorkerId, Identity]] = []
+        bench.knowledge.on_sent = lambda worker, what: told.append((worker, what))
+        bench.knowledge.sent(A, identity)
+        bench.knowledge.sent(B, identity)
+        assert told == [(A, identity), (B, identity)]
+        bench.knowledge.begun(A, identity)
+        bench.knowledge.over(B, identity)
+        assert len(told) == 2
 
     def test_text_needs_no_word_of_its_end(self, bench: Bench) -> None:
         bench.knowledge.sent(A, TEXT)

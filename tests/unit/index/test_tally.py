@@ -84,6 +84,40 @@ def test_a_hidden_one_is_found_again_with_its_next_block() -> None:
     assert tally.lookup(chain(3)) == {A: 3}
 
 
+def test_what_is_held_is_walked_a_part_at_a_time() -> None:
+    tally = Tally()
+    tally.put(A, chain(1000))
+    tally.put(B, chain(3))
+    parts = list(tally.walk(A))
+    assert len(parts) > 10
+    assert all(parts)
+    assert sorted(key for keys in parts for key in keys) == chain(1000)
+    assert [key for keys in tally.walk(B) for key in keys] == chain(3)
+    assert list(tally.walk(C)) == []
+
+
+def test_blocks_may_come_and_go_while_they_are_walked() -> None:
+    tally = Tally()
+    tally.put(A, chain(1000))
+    walk = tally.walk(A)
+    first = next(walk)
+    tally.take(A, chain(1000)[500:])
+    tally.put(A, [999 << SHIFT | 7])
+    rest = [key for keys in walk for key in keys]
+    assert sorted([*first, *rest]) == [*chain(500), 999 << SHIFT | 7]
+
+
+def test_one_that_loses_all_meanwhile_is_walked_to_its_end() -> None:
+    tally = Tally()
+    tally.put(A, chain(1000))
+    walk = tally.walk(A)
+    next(walk)
+    tally.take(A, chain(1000))
+    tally.put(B, chain(1000))
+    assert tally.bit_of(B) == 1, "that was A's"
+    assert list(walk) == []
+
+
 class TallyMachine(RuleBasedStateMachine):
     """Any blocks come and go, one behind the other or not."""
 

@@ -102,6 +102,20 @@ def test_one_that_comes_back_is_found_again() -> None:
     assert index.lookup(prompt("ab")) == {A: 1}
 
 
+def test_all_that_a_worker_holds_is_walked() -> None:
+    """What it told, and what is expected."""
+    index = UnionIndex()
+    index.stored(A, prompt("ab").keys)
+    index.sent(A, prompt("abc"))
+    index.stored(B, prompt("x").keys)
+    assert {key for keys in index.walk(A) for key in keys} == set(prompt("abc").keys)
+    assert {key for keys in index.walk(B) for key in keys} == set(prompt("x").keys)
+    assert list(index.walk(C)) == []
+    index.removed(A, prompt("ab").keys)
+    index.settled(A, prompt("abc"))
+    assert list(index.walk(A)) == []
+
+
 def test_nothing_of_a_removed_worker_is_kept() -> None:
     index = UnionIndex()
     index.stored(A, prompt("ab").keys)

@@ -98,6 +98,45 @@ def test_a_home_that_is_down_is_none(desk: Desk) -> None:
     assert (names(question), bound) == ("a", "")
 
 
+REFERS = {"model": "m", "input": "q", "previous_response_id": "resp_1"}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "unknown"),
+    [
+        ("/v1/responses", REFERS, "resp_1"),
+        ("/v1/responses/resp_1", {}, "resp_1"),
+        ("/v1/responses/resp_1/cancel", {}, "resp_1"),
+        ("/v1/responses", {"model": "m", "input": "q"}, None),
+        ("/v1/chat/completions", {**ASKED, "previous_response_id": "resp_1"}, None),
+    ],
+)
+def test_what_it_refers_to_and_nobody_is_known_to_store(
+    desk: Desk, path: str, body: dict[str, Any], unknown: str | None
+) -> None:
+    asked = request(body, path=path)
+    assert desk.intake.unknown_home(asked) == unknown
+    desk.homes.remember("resp_2", WorkerId("b:8000"))
+    assert desk.intake.unknown_home(asked) == unknown
+    desk.homes.remember("resp_1", WorkerId("b:8000"))
+    assert desk.intake.unknown_home(asked) is None
+
+
+def test_what_another_router_says_counts_and_is_not_told_again(desk: Desk) -> None:
+    told: list[str] = []
+    desk.homes.on_stored = lambda response_id, _: told.append(response_id)
+    desk.intake.remember("resp_1", WorkerId("b:8000"))
+    question, bound = desk.ask(REFERS, path="/v1/responses")
+    assert (names(question), bound) == ("b", HOME)
+    assert told == []
+
+
+def test_a_home_that_is_not_known_here_is_none(desk: Desk) -> None:
+    desk.intake.remember("resp_1", WorkerId("z:8000"))
+    question, bound = desk.ask(REFERS, path="/v1/responses")
+    assert (names(question), bound) == ("ab", "")
+
+
 class TestRanks:
     """Worker `b` has three."""
 

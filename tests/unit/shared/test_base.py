@@ -73,4 +73,10 @@ def test_a_failure_says_why(reason: str) -> None:
 
 def test_of_a_worker_nothing_is_known_at_first() -> None:
     facts = Facts()
-    assert (facts.up, facts.models, facts.block, facts.whole, facts.life) == (False, {}, 0, False, 0)
+    assert (facts.up, facts.models, facts.block, facts.whole, facts.life) == (
+        False,
+        {},
+        0,
+        False,
+        0,
+    )

@@ -359,10 +359,9 @@ class TestRunning:
             await asyncio.gather(running, return_exceptions=True)
 
 
-class TestGaps:
-    """What does not work yet."""
+class TestMendings:
+    """What others and failures leave behind is put right."""
 
-    @pytest.mark.xfail(strict=True, reason="facts are taken over only when they change")
     async def test_one_that_failed_here_and_is_well_comes_up_again(
         self, owner: Side, follower: Side
     ) -> None:
@@ -371,7 +370,6 @@ class TestGaps:
         await ticks(owner, follower, times=100)
         assert follower.worker("a").up
 
-    @pytest.mark.xfail(strict=True, reason="facts are taken over only when they change")
     async def test_a_worker_that_comes_after_its_facts_is_known(
         self, owner: Side, follower: Side
     ) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import msgspec
 import pytest
@@ -29,7 +30,7 @@ def url() -> Iterator[str]:
 
 
 @pytest.fixture
-def client(url: str) -> Iterator[Redis]:
+def client(url: str) -> Iterator[Any]:
     """A connection of the test's own to a server that has nothing."""
     with Redis.from_url(url) as client:
         client.flushall()
@@ -37,7 +38,7 @@ def client(url: str) -> Iterator[Redis]:
 
 
 @pytest.fixture
-async def link(url: str, client: Redis) -> AsyncIterator[Link]:
+async def link(url: str, client: Any) -> AsyncIterator[Link]:
     link = Link(url, timeout_s=PATIENCE_S)
     yield link
     await link.close()
@@ -55,7 +56,7 @@ def name(of: str) -> bytes:
 
 class TestLeases:
     async def test_a_lease_says_until_when_and_whose(
-        self, registry: RedisRegistry, client: Redis
+        self, registry: RedisRegistry, client: Any
     ) -> None:
         seconds, _ = client.time()
         await registry.lease(TWO, [A], [])
@@ -64,7 +65,7 @@ class TestLeases:
         assert (seconds + 599) * 1000 <= int(ends) <= (seconds + 600 + PATIENCE_S) * 1000
 
     async def test_each_renewal_puts_its_end_off(
-        self, registry: RedisRegistry, client: Redis
+        self, registry: RedisRegistry, client: Any
     ) -> None:
         await registry.lease(ONE, [A, B], [])
         client.hset(name("leases"), A, "99999999999999 one")
@@ -73,7 +74,7 @@ class TestLeases:
         assert int(ends) < 99999999999999
 
     async def test_those_that_ran_out_take_no_room(
-        self, registry: RedisRegistry, client: Redis
+        self, registry: RedisRegistry, client: Any
     ) -> None:
         await registry.lease(ONE, [A, B], [])
         client.hset(name("leases"), A, "1000 one")
@@ -97,7 +98,7 @@ class TestLeases:
 
 class TestFacts:
     async def test_they_are_kept_by_worker_with_a_version(
-        self, registry: RedisRegistry, client: Redis
+        self, registry: RedisRegistry, client: Any
     ) -> None:
         await registry.facts(0, {A: Facts(), B: FACTS})
         await registry.facts(0, {A: FACTS})
@@ -108,16 +109,14 @@ class TestFacts:
             (b"a:8000", 3.0),
         ]
 
-    async def test_the_board_tells_their_version(
-        self, registry: RedisRegistry, link: Link
-    ) -> None:
+    async def test_the_board_tells_their_version(self, registry: RedisRegistry, link: Link) -> None:
         store = RedisStore(link, NAMES, ttl_s=600)
         assert (await store.publish(ONE, [])).facts == 0
         version, _ = await registry.facts(0, {A: FACTS, B: FACTS})
         assert (await store.publish(ONE, [])).facts == version == 2
 
     async def test_they_outlast_the_board(
-        self, registry: RedisRegistry, link: Link, client: Redis
+        self, registry: RedisRegistry, link: Link, client: Any
     ) -> None:
         """Routers begin another epoch when only its rows are lost."""
         store = RedisStore(link, NAMES, ttl_s=600)
@@ -128,7 +127,7 @@ class TestFacts:
         assert await registry.facts(0, {}) == (1, {A: FACTS})
 
     async def test_no_more_are_kept_than_there_can_be_workers(
-        self, registry: RedisRegistry, client: Redis
+        self, registry: RedisRegistry, client: Any
     ) -> None:
         news = {WorkerId(f"w{number}:1"): Facts() for number in range(16_400)}
         await registry.facts(0, news)
@@ -139,7 +138,7 @@ class TestFacts:
 
 class TestResponses:
     async def test_each_has_a_name_that_is_forgotten_after_a_day(
-        self, registry: RedisRegistry, client: Redis
+        self, registry: RedisRegistry, client: Any
     ) -> None:
         await registry.remember("resp_1", A)
         assert client.keys() == [b"test:1:response:resp_1"]
@@ -147,7 +146,7 @@ class TestResponses:
         assert 86_400 - PATIENCE_S <= client.ttl("test:1:response:resp_1") <= 86_400
 
     async def test_to_find_it_does_not_put_that_off(
-        self, registry: RedisRegistry, client: Redis
+        self, registry: RedisRegistry, client: Any
     ) -> None:
         await registry.remember("resp_1", A)
         client.expire("test:1:response:resp_1", 60)

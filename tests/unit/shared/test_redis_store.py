@@ -3,6 +3,7 @@
 import asyncio
 import struct
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -31,7 +32,7 @@ def url() -> Iterator[str]:
 
 
 @pytest.fixture
-def client(url: str) -> Iterator[Redis]:
+def client(url: str) -> Iterator[Any]:
     """A connection of the test's own to a server that has nothing."""
     with Redis.from_url(url) as client:
         client.flushall()
@@ -39,7 +40,7 @@ def client(url: str) -> Iterator[Redis]:
 
 
 @pytest.fixture
-async def link(url: str, client: Redis) -> AsyncIterator[Link]:
+async def link(url: str, client: Any) -> AsyncIterator[Link]:
     link = Link(url, timeout_s=PATIENCE_S)
     yield link
     await link.close()
@@ -50,7 +51,7 @@ def store(link: Link) -> RedisStore:
     return RedisStore(link, NAMES, ttl_s=TTL_S)
 
 
-def blocks(client: Redis) -> list[bytes]:
+def blocks(client: Any) -> list[bytes]:
     """Names of all blocks."""
     return [name for name in client.keys("test:1:*") if b"{board}" not in name]
 
@@ -65,7 +66,7 @@ def board_name(name: str) -> bytes:
 
 class TestBlocks:
     async def test_a_block_is_one_name_with_four_bytes_for_each_holder(
-        self, store: RedisStore, client: Redis
+        self, store: RedisStore, client: Any
     ) -> None:
         chain = keys(10)
         await store.write(b"e", [Hold(holder, 7, chain) for holder in (1, 2, 3)])
@@ -77,7 +78,7 @@ class TestBlocks:
         assert all(name.startswith(b"test:1:e{") for name in names)
         assert {name[-8:] for name in names} == {key.to_bytes(8, "big") for key in chain}
 
-    async def test_who_drops_it_is_taken_out(self, store: RedisStore, client: Redis) -> None:
+    async def test_who_drops_it_is_taken_out(self, store: RedisStore, client: Any) -> None:
         chain = keys(4)
         await store.write(b"e", [Hold(1, 7, chain), Hold(2, 7, chain), Drop(1, chain)])
         assert {client.get(name) for name in blocks(client)} == {struct.pack(">HH", 2, 7)}
@@ -86,15 +87,13 @@ class TestBlocks:
         await store.write(b"e", [Drop(2, chain)])
         assert blocks(client) == []
 
-    async def test_blocks_are_forgotten_after_a_while(
-        self, store: RedisStore, client: Redis
-    ) -> None:
+    async def test_blocks_are_forgotten_after_a_while(self, store: RedisStore, client: Any) -> None:
         await store.write(b"e", [Hold(1, 7, keys(3))])
         for name in blocks(client):
             assert TTL_S - PATIENCE_S <= client.ttl(name) <= TTL_S
 
     async def test_another_word_of_any_holder_puts_that_off(
-        self, store: RedisStore, client: Redis
+        self, store: RedisStore, client: Any
     ) -> None:
         chain = keys(3)
         await store.write(b"e", [Hold(1, 7, chain)])
@@ -105,7 +104,7 @@ class TestBlocks:
             left = sorted(client.ttl(name) for name in blocks(client))
             assert left[0] <= 60 < TTL_S - PATIENCE_S <= left[1]
 
-    async def test_a_drop_does_not(self, store: RedisStore, client: Redis) -> None:
+    async def test_a_drop_does_not(self, store: RedisStore, client: Any) -> None:
         chain = keys(1)
         await store.write(b"e", [Hold(1, 7, chain), Hold(2, 7, chain)])
         (name,) = blocks(client)
@@ -113,7 +112,7 @@ class TestBlocks:
         await store.write(b"e", [Drop(2, chain)])
         assert 0 < client.ttl(name) <= 60
 
-    async def test_they_are_gone_then(self, link: Link, client: Redis) -> None:
+    async def test_they_are_gone_then(self, link: Link, client: Any) -> None:
         store = RedisStore(link, NAMES, ttl_s=1)
         chain = keys(300)
         await store.write(b"e", [Hold(1, 0, chain)])
@@ -122,26 +121,24 @@ class TestBlocks:
                 await asyncio.sleep(0.05)
         assert (await store.look_up(b"e", [chain], VALID, rows=False)).runs == [{}]
 
-    async def test_a_late_word_does_not_make_it_older(
-        self, store: RedisStore, client: Redis
-    ) -> None:
+    async def test_a_late_word_does_not_make_it_older(self, store: RedisStore, client: Any) -> None:
         await store.write(b"e", [Hold(1, 7, keys(1)), Hold(1, 6, keys(1))])
         assert client.get(blocks(client)[0]) == struct.pack(">HH", 1, 7)
 
-    async def test_nothing_to_write_is_not_sent(self, store: RedisStore, client: Redis) -> None:
+    async def test_nothing_to_write_is_not_sent(self, store: RedisStore, client: Any) -> None:
         before = client.info("stats")["total_commands_processed"]
         await store.write(b"e", [])
         await store.write(b"e", [Hold(1, 7, [])])
         assert client.info("stats")["total_commands_processed"] <= before + 1
 
-    async def test_many_are_written_in_parts(self, store: RedisStore, client: Redis) -> None:
+    async def test_many_are_written_in_parts(self, store: RedisStore, client: Any) -> None:
         chain = keys(3 * module._BATCH + 7)
         await store.write(b"e", [Hold(1, 0, chain)])
         assert len(blocks(client)) == len(chain)
         assert (await store.look_up(b"e", [chain], VALID, rows=False)).runs == [{1: len(chain)}]
 
     async def test_a_block_whose_value_is_odd_harms_nobody(
-        self, store: RedisStore, client: Redis
+        self, store: RedisStore, client: Any
     ) -> None:
         chain = keys(3)
         await store.write(b"e", [Hold(1, 0, chain)])
@@ -150,9 +147,7 @@ class TestBlocks:
 
 
 class TestBoard:
-    async def test_names_are_few_whatever_the_workers(
-        self, store: RedisStore, client: Redis
-    ) -> None:
+    async def test_names_are_few_whatever_the_workers(self, store: RedisStore, client: Any) -> None:
         await store.publish(ONE, [])
         workers = [WorkerId(f"w{number}:1") for number in range(200)]
         numbers = await store.enrol(workers)
@@ -166,7 +161,7 @@ class TestBoard:
 
     @pytest.mark.parametrize("way", ["rows", "all"])
     async def test_an_emptied_board_has_another_epoch_and_no_shares(
-        self, store: RedisStore, client: Redis, way: str
+        self, store: RedisStore, client: Any, way: str
     ) -> None:
         before = await store.publish(ONE, [])
         await store.publish(TWO, [])
@@ -192,7 +187,7 @@ class TestBoard:
             assert board.known
             assert rows_of(board.rows)[number].inflight == inflight
 
-    async def test_its_blocks_are_of_the_past(self, store: RedisStore, client: Redis) -> None:
+    async def test_its_blocks_are_of_the_past(self, store: RedisStore, client: Any) -> None:
         chain = keys(4)
         before = await store.publish(ONE, [])
         await store.write(before.epoch, [Hold(1, 0, chain)])
@@ -202,20 +197,18 @@ class TestBoard:
         assert answer.runs == [{}]
         assert answer.rows is not None
 
-    async def test_numbers_begin_anew(self, store: RedisStore, client: Redis) -> None:
+    async def test_numbers_begin_anew(self, store: RedisStore, client: Any) -> None:
         before = await store.publish(ONE, [])
         assert await store.enrol([A, B]) == [0, 1]
         client.delete(board_name("rows"))
         await store.publish(ONE, [], epoch=before.epoch)
         assert await store.enrol([B, A]) == [0, 1]
 
-    async def test_without_a_board_there_are_no_rows(
-        self, store: RedisStore, client: Redis
-    ) -> None:
+    async def test_without_a_board_there_are_no_rows(self, store: RedisStore, client: Any) -> None:
         assert (await store.look_up(b"e", [], VALID, rows=True)).rows is None
 
     async def test_one_whose_share_alone_is_gone_is_not_known(
-        self, store: RedisStore, client: Redis
+        self, store: RedisStore, client: Any
     ) -> None:
         board = await store.publish(ONE, [])
         client.delete(board_name("share:one"))
@@ -226,7 +219,7 @@ class TestBoard:
         await store.publish(ONE, [Change(0, Share(1))])
         assert (await store.publish(ONE, [], rows=False)).rows == b""
 
-    async def test_nothing_is_kept_for_ever(self, store: RedisStore, client: Redis) -> None:
+    async def test_nothing_is_kept_for_ever(self, store: RedisStore, client: Any) -> None:
         await store.publish(ONE, [Change(0, Share(1))])
         await store.publish(TWO, [Change(0, Share(1))])
         for name in ("rows", "leaders", "followers", "meta", "share:one", "share:two"):
@@ -245,7 +238,7 @@ class TestBoard:
 
 class TestNumbers:
     async def test_that_of_an_unseen_worker_is_anothers_after_a_while(
-        self, store: RedisStore, client: Redis
+        self, store: RedisStore, client: Any
     ) -> None:
         assert await store.enrol([A, B]) == [0, 1]
         client.zadd(board_name("seen"), {A: 1000})
@@ -254,22 +247,20 @@ class TestNumbers:
         assert await store.enrol([B, C, A]) == [1, 0, 2]
         assert client.hlen(board_name("numbers")) == client.zcard(board_name("seen")) == 3
 
-    async def test_not_before(self, store: RedisStore, client: Redis) -> None:
+    async def test_not_before(self, store: RedisStore, client: Any) -> None:
         seconds, _ = client.time()
         await store.enrol([A])
         client.zadd(board_name("seen"), {A: (seconds - 2 * TTL_S + PATIENCE_S) * 1000})
         assert await store.enrol([B]) == [1]
 
-    async def test_to_be_enrolled_again_is_to_be_seen(
-        self, store: RedisStore, client: Redis
-    ) -> None:
+    async def test_to_be_enrolled_again_is_to_be_seen(self, store: RedisStore, client: Any) -> None:
         await store.enrol([A])
         client.zadd(board_name("seen"), {A: 1000})
         await store.enrol([A])
         assert await store.enrol([B]) == [1]
 
     async def test_beyond_the_most_there_is_none(
-        self, store: RedisStore, client: Redis, monkeypatch: pytest.MonkeyPatch
+        self, store: RedisStore, client: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(module, "MAX_WORKERS", 2)
         assert await store.enrol([A, B, C]) == [0, 1, -1]
