@@ -41,6 +41,53 @@ async def pair(town: Town) -> tuple[Router, Router]:
     return one, two
 
 
+class Crowd:
+    """Three routers with a store that fails now and then, is emptied, or numbers workers otherwise."""
+
+    def __init__(self, town: Town, seed: int) -> None:
+        self.dice, self.town = random.Random(seed), town
+        self.running: list[tuple[Router, str, PendingPrefill]] = []
+        self.routers = [
+            town.router(name, leads=name != "two", workers=self.dice.sample("ab", 2))
+            for name in ("one", "two", "three")
+        ]
+
+    async def step(self) -> None:
+        dice, router = self.dice, self.dice.choice(self.routers)
+        chance = dice.randrange(20)
+        if chance < 5:
+            self.send(router, dice.choice("ab"))
+        elif chance < 8 and self.running:
+            self.end()
+        elif chance < 10:
+            self.town.store.fail(dice.choice(["all", "publish", "enrol"]))
+            await router.beat(dice.random())
+            self.town.store.fail()
+        elif chance == 10:
+            self.town.store.empty()
+        elif chance == 11:
+            await self.town.store.enrol([WorkerId(f"{name}:8000") for name in "zba"])
+        else:
+            await router.beat(dice.choice([dice.random()] * 8 + [4.0, 61.0]))
+
+    def send(self, router: Router, name: str) -> None:
+        prefill = router.send(name, context=self.dice.randrange(5000))
+        self.running.append((router, name, prefill))
+
+    def end(self) -> None:
+        router, name, prefill = self.running.pop(self.dice.randrange(len(self.running)))
+        router.end(name, prefill)
+
+    def check(self) -> None:
+        for router in self.routers:
+            for worker in router.fleet:
+                assert 0 <= worker.load.own <= worker.load.inflight
+
+    async def settle(self) -> None:
+        for router in self.routers * 4:
+            await router.beat(0.6)
+
+
 class TestLoads:
     async def test_what_one_has_under_way_counts_for_the_other(
         self, pair: tuple[Router, Router]
@@ -154,42 +201,17 @@ class TestLoads:
     @pytest.mark.parametrize("seed", range(12))
     async def test_any_routers_agree_in_the_end(self, town: Town, seed: int) -> None:
         """Whatever they do, and whatever the store does meanwhile."""
-        dice, running = random.Random(seed), list[tuple[Router, str, PendingPrefill]]()
-        routers = [
-            town.router(name, leads=name != "two", workers=dice.sample("ab", 2))
-            for name in ("one", "two", "three")
-        ]
+        crowd = Crowd(town, seed)
         for _ in range(150):
-            router, name = dice.choice(routers), dice.choice("ab")
-            match dice.randrange(20):
-                case 0:
-                    town.store.empty()
-                case 1:
-                    await town.store.enrol([WorkerId(f"{each}:8000") for each in "zba"])
-                case 2 | 3:
-                    town.store.fail(dice.choice(["all", "publish", "enrol"]))
-                    await router.beat(dice.random())
-                    town.store.fail()
-                case 4:
-                    await router.beat(dice.choice([4.0, 61.0]))
-                case 5 | 6 | 7 | 8 | 9:
-                    running.append((router, name, router.send(name, context=dice.randrange(5000))))
-                case 10 | 11 | 12 if running:
-                    router, name, prefill = running.pop(dice.randrange(len(running)))
-                    router.end(name, prefill)
-                case _:
-                    await router.beat(dice.random())
-            for each in routers:
-                for worker in each.fleet:
-                    assert 0 <= worker.load.own <= worker.load.inflight
-        for router in routers * 4:
-            await router.beat(0.6)
-        for name in "ab":
-            here = [prefill.context for _, at, prefill in running if at == name]
-            for router in routers:
+            await crowd.step()
+            crowd.check()
+        await crowd.settle()
+        for router in crowd.routers:
+            for name in "ab":
+                sent = [prefill for _, at, prefill in crowd.running if at == name]
                 load = router.worker(name).load
-                assert load.inflight == len(here)
-                assert load.context_tokens == pytest.approx(sum(here))
+                assert load.inflight == len(sent)
+                assert load.context_tokens == pytest.approx(sum(each.context for each in sent))
 
 
 class TestPublishing:
