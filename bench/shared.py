@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import uvloop
 
+from bench.dataplane.harness import prepare
 from bench.dataplane.report import table
 from bench.shared_costs import HEAD
 from bench.shared_server import Probe, load, running
@@ -74,4 +75,5 @@ async def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
+    prepare()
     uvloop.run(main(parser().parse_args()))

@@ -83,9 +83,9 @@ class Hall:
         await store.enrol([WorkerId(f"worker-{number}:8000") for number in range(workers)])
         return cls(link, store, board.epoch, valid(workers))
 
-    async def look_up(self, keys: Sequence[BlockKey]) -> dict[Holder, int]:
-        """As a request does when the board is to be read, too."""
-        answer = await self.store.look_up(self.epoch, [keys], self.valid, rows=True)
+    async def look_up(self, *chains: Sequence[BlockKey]) -> dict[Holder, int]:
+        """As a request does when the board is to be read, too; what is found of the first chain."""
+        answer = await self.store.look_up(self.epoch, chains, self.valid, rows=True)
         return answer.runs[0]
 
     async def hold(self, worker: int, keys: Sequence[BlockKey]) -> None:

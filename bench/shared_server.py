@@ -114,8 +114,8 @@ class Probe:
             raise ServerError("it holds something: a benchmark needs a server of its own")
 
     def empty(self) -> None:
-        """Delete all that it holds."""
-        self._redis.flushall()
+        """Delete all that it holds, and wait until the memory is free."""
+        self._redis.execute_command("FLUSHALL", "SYNC")
 
 
 def load() -> str:

@@ -36,6 +36,9 @@ PUBLISH = "A router's news of so many workers, and the board"
 NEW = 32
 """Blocks of a short prompt, or that a turn of a conversation brings."""
 
+_TEXT = 64
+"""Blocks of a prompt of 16 KiB, by its text."""
+
 _PROMPTS = 40
 """That are asked for one after the other."""
 
@@ -132,27 +135,34 @@ class Bench:
             self._probe.empty()
 
     async def requests(self) -> Rows:
-        """A conversation's next turn, step by step."""
+        """A conversation's next turn, step by step, then as all servers of a cluster together have it."""
         blocks = self._sizes.lengths[0]
         hall = await Hall.open(self._url, 64)
         asked = await prompts(hall, blocks, HELD_BY["4"], _PROMPTS, seed=1)
-        steps = self._sizes.passes * self._sizes.steps
-        new, whole = _chains(steps, NEW), _chains(_PROMPTS, blocks)
-        for chain in whole:
-            await hall.hold(0, chain)
-        look_up, publish = _looking(hall, asked), _publishing(hall, ME, 1)
-        hold = _writing(hall, new, lambda chain: Hold(holder(0), STAMP, chain))
-        again = _writing(hall, whole, lambda chain: Hold(holder(0), STAMP, chain))
-        for name, step in {
-            f"look up {blocks} blocks, and the board": look_up,
-            f"hold {NEW} new blocks": hold,
-            f"hold {blocks} known blocks": again,
-            "news of one worker": publish,
-        }.items():
-            before = self._probe.calls()
-            cost = await self._cost(step)
-            yield [name, _listed(before, self._probe.calls(), steps + 1), *cost.cells()]
+        texts = await prompts(hall, _TEXT, HELD_BY["4"], _PROMPTS, seed=2)
+        new = _chains(2 * self._sizes.passes * self._sizes.steps, NEW)
+        for prompt in asked:
+            await hall.hold(0, prompt.keys)
+        look_up = f"look up {blocks} blocks, and the board"
+        steps: dict[str, Step] = {
+            look_up: _looking(hall, asked),
+            f"look up {_TEXT} and {blocks} blocks, and the board": _looking(hall, asked, texts),
+            f"hold {NEW} new blocks": _holding(hall, new[::2]),
+            f"hold {blocks} known blocks": _holding(hall, [prompt.keys for prompt in asked]),
+            "news of one worker": _publishing(hall, ME, 1),
+        }
+        for name, step in steps.items():
+            yield await self._request(name, step)
+        hall.link.is_cluster = True
+        yield await self._request(f"{look_up}, in a cluster", steps[look_up])
+        yield await self._request(f"hold {NEW} new blocks, in a cluster", _holding(hall, new[1::2]))
         await hall.link.close()
+
+    async def _request(self, name: str, step: Step) -> list[str]:
+        before = self._probe.calls()
+        cost = await self._cost(step)
+        steps = self._sizes.passes * self._sizes.steps + 1
+        return [name, _listed(before, self._probe.calls(), steps), *cost.cells()]
 
     async def publish(self) -> Rows:
         """Of none, one and some workers, as routers do up to 20 times a second."""
@@ -176,8 +186,12 @@ def _chains(number: int, blocks: int, seed: int = 7) -> list[list[BlockKey]]:
     return [keys(dice, blocks) for _ in range(number)]
 
 
-def _looking(hall: Hall, asked: list[Prompt]) -> Step:
-    return lambda number: hall.look_up(asked[number % len(asked)].keys)
+def _looking(hall: Hall, *asked: list[Prompt]) -> Step:
+    return lambda n: hall.look_up(*(each[n % len(each)].keys for each in asked))
+
+
+def _holding(hall: Hall, chains: list[list[BlockKey]]) -> Step:
+    return _writing(hall, chains, lambda chain: Hold(holder(0), STAMP, chain))
 
 
 def _writing(
