@@ -67,6 +67,7 @@ class SourceFinder:
         self._interval_s = interval_s
         self._now = now
         self._asked: dict[Worker, _Asked] = {}
+        self._followed: set[Worker] = set()
 
     async def run(self) -> None:
         """Look for ever."""
@@ -92,9 +93,11 @@ class SourceFinder:
         """Workers that are up and were not asked in this life of theirs, or are to be asked again."""
         workers = self._fleet.processes()
         up = [worker for worker in workers if worker.up and self.follows(worker)]
-        for worker in self._asked:
-            if worker in workers and not self.follows(worker):
+        for worker in [each for each in self._followed if not self.follows(each)]:
+            self._followed.remove(worker)
+            if worker in workers:
                 self._follower.forget(worker.id)
+        self._followed &= set(workers)
         self._asked = {worker: asked for worker, asked in self._asked.items() if worker in up}
         return [worker for worker in up if self._is_due(worker)]
 
@@ -113,6 +116,7 @@ class SourceFinder:
                 return
             if sources is None and self._configured is not None:
                 sources = self._configured.of(worker.id, worker.pool.address)
+            self._followed.add(worker)
             complete = self._follower.follow(worker.id, sources or [], life)
             self._asked[worker] = _Asked(life, True, math.inf if complete else again_at)
         except (RouterError, TimeoutError):  # it is asked again, if it is up then

@@ -155,8 +155,7 @@ class Load:
         head = next(iter(self.pending), None)
         if head is None:
             return 0.0
-        progress = min(now - self._head_since, _HEAD_PROGRESS * head.seconds)
-        return max(0.0, self._seconds - progress)
+        return max(0.0, self._seconds - self._progress(head, now))
 
     def pending_tokens(self, now: float) -> float:
         """Uncached tokens that wait for their prefill."""
@@ -182,11 +181,15 @@ class Load:
         """What this router has under way."""
         self._expire(now)
         told = self._told()
+        seconds = self._seconds - sum(each.seconds for each in told)
+        head = next(iter(self.pending), None)
+        if head is not None and head not in told:
+            seconds -= self._progress(head, now)
         return Part(
             self.own,
             len(self.pending) - len(told),
             max(0.0, self._tokens - sum(each.tokens for each in told)),
-            max(0.0, self.pending_seconds(now) - sum(each.seconds for each in told)),
+            max(0.0, seconds),
             self.context_tokens - self._others.context,
         )
 
@@ -226,6 +229,10 @@ class Load:
             self._stuck = None
 
     # ------------------------------------------------------------------------------------------
+
+    def _progress(self, head: PendingPrefill, now: float) -> float:
+        """Seconds of the running prefill that are done, as far as can be told."""
+        return min(now - self._head_since, _HEAD_PROGRESS * head.seconds)
 
     def _told(self) -> list[PendingPrefill]:
         """What is pending without being a request of this router's."""

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import struct
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from time import perf_counter
 
 from router.engines.base import Gauges
@@ -33,7 +34,8 @@ logger = logging.getLogger(__name__)
 
 TICK_S = 0.05
 _HEARTBEAT_S = 0.5
-_FRESH_S = 0.02
+_GAP_S = 0.005
+FRESH_S, FRESH_PER_WORKER_S = 0.02, 20e-6
 """A board as old as that is read again with the next question."""
 
 _VALIDATE_S = 0.1
@@ -55,7 +57,7 @@ _VALID = struct.Struct(f">{2 * KINDS}H")
 
 
 class BoardKeeper:
-    """Publishes every `TICK_S` where something has changed. `kv_tokens`: how many a worker's cache holds; `life`: which
+    """Publishes every `TICK_S` where something has changed, and soon after each `nudge`. `kv_tokens`: how many a worker's cache holds; `life`: which
     blocks of its tokens count. `on_epoch`: the store was emptied, or is another one.
     """
 
@@ -86,11 +88,15 @@ class BoardKeeper:
         self._replica = replica
         self._bond = bond
         self.kv_tokens = kv_tokens
+        self._news = asyncio.Event()
+        self._enrolled: frozenset[WorkerId] = frozenset()
+        self._gauges: dict[WorkerId, Told] = {}
         self._shares: dict[WorkerId, Share] = {}
         self._spent: dict[WorkerId, int] = {}
         self._rows = b""
         self._all_is_news = True
         self._epoch_is_news = False
+        self._forgotten = True
         self._read_at = self._published_at = self._enrolled_at = self._validated_at = -_ENROL_S
 
     async def run(self) -> None:
@@ -107,7 +113,20 @@ class BoardKeeper:
                 logger.exception("keeping the shared board failed")
                 pause_s = _AFTER_FAILURE_S
             self._forget_the_past()
-            await asyncio.sleep(pause_s)
+            await self._pause(pause_s)
+
+    async def _pause(self, pause_s: float) -> None:
+        """Until it is time again, or there is news."""
+        await asyncio.sleep(_GAP_S)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause_s - _GAP_S):
+                await self._news.wait()
+        self._news.clear()
+
+    def nudge(self) -> None:
+        """A request was sent: others that see it late send theirs to the same worker."""
+        if self._bond.up:
+            self._news.set()
 
     async def tick(self) -> None:
         """Publish what is new; now and then, that this router is there. Raises `StoreError`."""
@@ -115,17 +134,22 @@ class BoardKeeper:
         changes = self._changes(now)
         if changes or now - self._published_at >= _HEARTBEAT_S or not self._bond.up:
             await self._publish(changes)
-        missing = any(worker.id not in self.numbers for worker in self._fleet)
+        missing = any(worker.id not in self._enrolled for worker in self._fleet)
         if missing or self._epoch_is_news or now - self._enrolled_at >= _ENROL_S:
             await self._enrol()
 
     def asks_rows(self) -> bool:
-        """The board that this router knows is old."""
-        return perf_counter() - self._read_at > _FRESH_S
+        """The board that this router knows is old; a large one is not read each time."""
+        fresh_s = min(FRESH_S, FRESH_PER_WORKER_S * len(self.numbers))
+        return perf_counter() - self._read_at > fresh_s
 
     def read(self, rows: bytes) -> None:
         """Take in the board's rows."""
         now = self._read_at = perf_counter()
+        if (
+            now - self._published_at > _FORGET_S
+        ):  # nor can others publish: what it says is of the past
+            return
         before, self._rows = self._rows, rows
         for worker in self._fleet:
             number = self.numbers.get(worker.id)
@@ -152,8 +176,7 @@ class BoardKeeper:
     def _changes(self, now: float) -> dict[WorkerId, Change]:
         changes = {}
         for worker in self._fleet:
-            number = self.numbers.get(worker.id)
-            load = worker.load
+            number, load = self.numbers.get(worker.id), worker.load
             if number is None:
                 continue
             share = _share(load.part(now)) if load.own else _NO_SHARE
@@ -161,6 +184,8 @@ class BoardKeeper:
                 self._spent[worker.id] = 0
             sent = load.spent - self._spent.get(worker.id, 0)
             told = self.told(worker)
+            if told == self._gauges.get(worker.id):
+                told = None
             if share != self._shares.get(worker.id, _NO_SHARE) or sent or told:
                 changes[worker.id] = Change(number, share, min(sent, _U32), told)
         for gone, share in self._shares.items():
@@ -169,15 +194,18 @@ class BoardKeeper:
         return changes
 
     async def _publish(self, changes: Mapping[WorkerId, Change]) -> None:
-        board = await self._store.publish(self._replica, list(changes.values()), epoch=self.epoch)
-        self._published_at = perf_counter()
+        news = list(changes.values())
+        rows = self._forgotten or perf_counter() - self._read_at > TICK_S / 2
+        board = await self._store.publish(self._replica, news, epoch=self.epoch, rows=rows)
+        self._published_at, self._forgotten = perf_counter(), False
         self.leaders, self.followers, self.facts = board.leaders, board.followers, board.facts
         if board.epoch == self.epoch:
             self._told(changes, forgotten=not board.known)
-            self.read(board.rows)
+            if board.rows:
+                self.read(board.rows)
         else:  # of the changes nothing was taken in
             self.epoch, self._epoch_is_news = board.epoch, True
-            self.numbers, self.names, self._shares = {}, {}, {}
+            self.numbers, self.names, self._shares, self._gauges = {}, {}, {}, {}
             await self._enrol()
         self._bond.worked()
 
@@ -187,12 +215,15 @@ class BoardKeeper:
         self._shares = shares | {worker: change.share for worker, change in changes.items()}
         for worker, change in changes.items():
             self._spent[worker] = self._spent.get(worker, 0) + change.sent
+            if change.told is not None:
+                self._gauges[worker] = change.told
 
     async def _enrol(self) -> None:
         workers = [worker.id for worker in self._fleet]
         numbers = await self._store.enrol(workers)
         self.numbers = {w: n for w, n in zip(workers, numbers, strict=True) if n >= 0}
         self.names = {n: w for w, n in self.numbers.items()}
+        self._enrolled = frozenset(workers)
         self._enrolled_at = perf_counter()
         for worker in self._spent.keys() - self.numbers.keys():
             del self._spent[worker]
@@ -204,14 +235,8 @@ class BoardKeeper:
 
     def _take_in(self, worker: Worker, row: Row, now: float) -> None:
         mine = self._shares.get(worker.id, _NO_SHARE)
-        others = Part(
-            max(0, row.inflight - mine.inflight),
-            max(0, row.pending - mine.pending),
-            max(0, row.tokens - mine.tokens),
-            max(0, row.pending_ms - mine.pending_ms) / 1000,
-            max(0, row.context - mine.context),
-        )
-        worker.load.share(others, now)
+        a, b, c, d, e = (max(0, sum_ - own) for sum_, own in zip(row, mine, strict=False))
+        worker.load.share(Part(a, b, c, d / 1000, e), now)
         self.shares.observe(worker.id, self._spent.get(worker.id, 0), row.clock)
         if row.told and not self._probes(worker.id):
             gauges = Gauges(row.running, row.waiting, row.kv_permille / 1000)
@@ -246,9 +271,8 @@ class BoardKeeper:
 
     def _forget_the_past(self) -> None:
         now = perf_counter()
-        if self._read_at > 0 and now - self._read_at > _FORGET_S:
-            self._read_at = 0.0
-            self._all_is_news = True
+        if not self._forgotten and now - self._published_at > _FORGET_S:
+            self._forgotten = self._all_is_news = True
             self.shares.forget()
             for worker in self._fleet:
                 worker.load.share(Part(), now)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -18,6 +19,9 @@ logger = logging.getLogger(__name__)
 
 _TICK_S = 0.25
 _TIMEOUT_S = 2.0
+_LIVES = 64
+"""A life is told when it has begun to count: who dies before that must not leave its number to the next one."""
+
 _SWEEP_TICKS = 20
 """Every so many, all that is known counts anew: of workers that failed here and are well, of those that came later."""
 
@@ -69,7 +73,8 @@ class FactsKeeper:
 
     def begin_anew(self, worker: WorkerId) -> None:
         """What was told of the worker's blocks is told once more, with a life of its own."""
-        self._next[worker] = max(self._next.get(worker, 0), self.life(worker)) + 1
+        known = max(self._next.get(worker, 0), self.life(worker))
+        self._next[worker] = known + 1 + secrets.randbelow(_LIVES)
         self._begun.add(worker)
 
     def anew(self, worker: WorkerId) -> None:

@@ -89,9 +89,10 @@ class SharedLookup:
     def _stored(
         self, identity: TokenIdentity, runs: Mapping[Holder, int]
     ) -> dict[WorkerId, Loadable]:
-        lower = {
-            worker: Loadable(tier, blocks * identity.block)
-            for kind, tier in _LOWER.items()
-            for worker, blocks in self._of(runs, kind).items()
-        }
-        return {w: each for w, each in lower.items() if w not in identity.stored}
+        deepest: dict[WorkerId, Loadable] = {}
+        for kind, tier in _LOWER.items():
+            for worker, blocks in self._of(runs, kind).items():
+                tokens = blocks * identity.block
+                if worker not in deepest or tokens > deepest[worker].tokens:
+                    deepest[worker] = Loadable(tier, tokens)
+        return deepest

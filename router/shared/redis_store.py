@@ -115,7 +115,7 @@ class RedisStore:
     async def enrol(self, workers: Sequence[WorkerId]) -> list[int]:
         """See `Store`."""
         recycle_ms = 2000 * self._ttl_s
-        keys = self._names.of_board("numbers", "seen")
+        keys = self._names.of_board("numbers", "seen", "meta")
         return await self._board(Script("enrol", keys, (recycle_ms, MAX_WORKERS, *workers)))
 
     async def _board(self, script: Script) -> list[Any]:

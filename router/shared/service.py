@@ -19,6 +19,8 @@ from router.shared.writer import Writer
 from router.telemetry.metrics import Histogram
 from router.telemetry.sharing import SharedSample
 
+_U16 = 0xFFFF
+
 
 class Ends(NamedTuple):
     """The store's two sides, how it is, and how to take leave of it."""
@@ -56,7 +58,6 @@ class Shared:
             store, board, bond, deadline_s=deadline_s, own=leases.owns, seconds=seconds
         )
         self._fleet = fleet
-        self._told: dict[WorkerId, Told] = {}
         board.life, board.told, board.owns = self.facts.life, self._gauges, leases.owns
         board.on_epoch = self._emptied
         leases.on_change = self._shared_out
@@ -122,30 +123,24 @@ class Shared:
     # ------------------------------------------------------------------------------------------
 
     def _gauges(self, worker: Worker) -> Told | None:
-        """What the worker's metrics say, if that is news and for this router to tell."""
+        """What the worker's metrics say, if that is for this router to tell."""
         load = worker.load
         if load.reported_running is None or not self.leases.owns(worker.id):
             return None
         usage = round(1000 * (load.kv_usage or 0.0))
-        told = Told(
-            min(load.reported_running, 0xFFFF), min(load.reported_waiting or 0, 0xFFFF), usage
-        )
-        if told == self._told.get(worker.id):
-            return None
-        self._told[worker.id] = told
-        return told
+        waiting = min(load.reported_waiting or 0, _U16)
+        return Told(min(load.reported_running, _U16), waiting, usage)
 
     def _emptied(self) -> None:
         self.writer.forget()
+        self.teller.forget_all()
         self.facts.forget_all()
-        self._told.clear()
         self.teller.begin_anew(self._own())
 
     def _shared_out(self, won: Iterable[WorkerId], lost: Iterable[WorkerId]) -> None:
-        del lost
-        self._told.clear()
-        won = frozenset(won)
-        self.teller.begin_anew(w for w in self._own() if w.partition("#")[0] in won)
+        won, lost = frozenset(won), frozenset(lost)
+        self.teller.give_up(w.id for w in self._fleet if w.process in lost)
+        self.teller.begin_anew(w.id for w in self._fleet if w.process in won)
 
     def _lost(self) -> None:
         self.teller.begin_anew(self._own())

@@ -1,7 +1,7 @@
 """Tells the store what this router learns of workers' caches: from their events, and from what it sends."""
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from time import perf_counter
 
 from router.events.tier import BlockSink
@@ -21,6 +21,11 @@ _IDLE_S = 0.1
 _BACKLOG_BLOCKS = 50_000
 """While so many wait to be written, nothing is told anew."""
 _RENEW_S = 600.0
+_STAMPS_ALIKE = 4
+_TOLD_AGAIN_S = 60.0
+_MOST_TOLD = 100_000
+"""What was told of text lately is remembered, so that the start that prompts share is not told with each of them."""
+
 _DONE = object()
 
 
@@ -47,6 +52,7 @@ class Teller:
         self._indexes: dict[int, UnionIndex] = {}
         self._walks: dict[WorkerId, Iterator[None]] = {}
         self._renewed_at: dict[WorkerId, float] = {}
+        self._told: dict[tuple[Holder, BlockKey], tuple[int, float]] = {}
         self._renew_s = renew_s
         self._now = now
 
@@ -57,12 +63,40 @@ class Teller:
 
     def sent(self, worker: WorkerId, identity: Identity) -> None:
         """A prompt is on its way to `worker`."""
+        self._board.nudge()
         holder = self._holder(worker, TEXT)
         if holder is None:
             return
-        self._writer.hold(holder, self._board.stamp(worker), by_place(identity.text.keys))
+        stamp = self._board.stamp(worker)
+        self._writer.hold(holder, stamp, self._news(holder, stamp, by_place(identity.text.keys)))
         if isinstance(identity, TokenIdentity) and self.block_of(worker) == identity.block:
-            self.stored(worker, GPU, identity.keys)
+            self.stored(worker, GPU, identity.keys[identity.elsewhere.get(worker, 0) :])
+
+    def _news(self, holder: Holder, stamp: int, keys: Sequence[BlockKey]) -> list[BlockKey]:
+        """Those that were not told with about this stamp, or too long ago: a prompt begins as many others do."""
+        told, now, news = self._told, self._now(), []
+        for key in keys:
+            before = told.get((holder, key))
+            if (
+                before is None
+                or (stamp - before[0]) & 0xFFFF > _STAMPS_ALIKE
+                or now - before[1] > _TOLD_AGAIN_S
+            ):
+                told[holder, key] = stamp, now
+                news.append(key)
+        while len(told) > _MOST_TOLD:
+            del told[next(iter(told))]
+        return news
+
+    def forget_all(self) -> None:
+        """The store was emptied."""
+        self._told.clear()
+
+    def give_up(self, workers: Iterable[WorkerId]) -> None:
+        """They are another router's: what waits to be told of their tokens is not this one's to tell."""
+        numbers = {self._board.numbers.get(worker) for worker in workers} - {None}
+        kinds = range(TEXT + 1, KINDS)
+        self._writer.forget({n * KINDS + kind for n in numbers if n is not None for kind in kinds})
 
     def stored(self, worker: WorkerId, kind: int, keys: Collection[BlockKey]) -> None:
         """The worker holds these blocks of tokens."""

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 
 from router.ids import BlockKey
 from router.shared.base import Drop, Hold, Holder, Store, StoreError, Write
@@ -58,10 +58,11 @@ class Writer:
         """A holder has these blocks no more."""
         self._add(Drop(holder, keys))
 
-    def forget(self) -> None:
-        """The store is another one: what waits is of the past."""
-        self._waiting.clear()
-        self._blocks = 0
+    def forget(self, holders: Container[Holder] | None = None) -> None:
+        """What waits is of the past: that of these holders, or all, as the store is another one."""
+        kept = [w for w in self._waiting if holders is not None and w.holder not in holders]
+        self._waiting = deque(kept)
+        self._blocks = sum(len(write.keys) for write in kept)
 
     async def run(self) -> None:
         """Send what comes, for ever."""

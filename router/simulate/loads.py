@@ -5,12 +5,10 @@ from typing import Any, NamedTuple
 
 from router.fleet.load import Load, Part
 from router.shared.base import Share
+from router.shared.board import FRESH_PER_WORKER_S, FRESH_S
 
 Schedule = Callable[..., None]
 """Called with a time, a function and its arguments: calls it at that time."""
-
-FRESH_S = 0.02
-"""A board as old as that is read again before the next decision."""
 
 _NOTHING = Share()
 
@@ -42,6 +40,7 @@ class Loads:
         self._version = 0
         self._changed = [0] * workers
         self._read = [0] * len(loads)
+        self._fresh_s = min(FRESH_S, FRESH_PER_WORKER_S * workers)
         self._read_at = [-FRESH_S] * len(loads)
 
     def publish(self, router: int, now: float) -> None:
@@ -62,7 +61,7 @@ class Loads:
 
     def refresh(self, router: int, now: float) -> None:
         """Read what is not known freshly."""
-        if now - self._read_at[router] > FRESH_S:
+        if now - self._read_at[router] > self._fresh_s:
             self.read(router, now)
 
     def _changes(self, router: int, now: float) -> Iterable[_Change]:

@@ -77,6 +77,8 @@ class Replicas:
         brain.index.sent(brain.workers[worker].id, identity)
         if self._blocks is not None:
             self._blocks.sent(worker, identity.keys, now)
+        if self._loads is not None:
+            self._loads.publish(router, now)
 
     # -- time ----------------------------------------------------------------------------------
 

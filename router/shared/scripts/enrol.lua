@@ -1,9 +1,16 @@
--- Numbers for workers. KEYS: numbers, seen; ARGV: milliseconds after which an unseen worker's number is another's;
--- how many there may be; the workers. -1: none is left.
-local numbers, seen = KEYS[1], KEYS[2]
+-- Numbers for workers. KEYS: numbers, seen, meta; ARGV: milliseconds after which an unseen worker's number is another's;
+-- how many there may be; the workers. -1: none is left. Where
+-- numbers were lost, so is the epoch.
+local numbers, seen, meta = KEYS[1], KEYS[2], KEYS[3]
 local call = redis.call
 local time = call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local epoch = call('HGET', meta, 'epoch')
+if epoch and call('HGET', meta, 'numbered') == epoch and call('EXISTS', numbers) == 0 then
+  call('HDEL', meta, 'epoch') -- they were lost, and blocks would be taken for other workers': the next news begin anew
+end
+call('HSET', meta, 'numbered', epoch or '')
+
 local out = {}
 for at = 3, #ARGV do
   local worker = ARGV[at]

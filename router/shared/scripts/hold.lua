@@ -5,17 +5,13 @@ local sub, find, unpack, call = string.sub, string.find, struct.unpack, redis.ca
 local entry, now = holder .. stamp, unpack('>H', stamp)
 for at = 0, #keys - 1, 8 do
   local name = prefix .. '{' .. sub(keys, at + 3, at + 4) .. '}' .. sub(keys, at + 1, at + 8)
-  local value = call('GET', name)
-  if not value then
-    call('SET', name, entry, 'EX', ttl)
-  else
-    local place = find(value, holder, 1, true)
-    while place and place % 4 ~= 1 do place = find(value, holder, place + 1, true) end
-    if not place then
-      call('APPEND', name, entry)
-    elseif (now - unpack('>H', value, place + 2)) % 65536 < 32768 then
-      call('SETRANGE', name, place + 1, stamp)
-    end
-    call('EXPIRE', name, ttl)
+  local value = call('GET', name) or ''
+  local place = find(value, holder, 1, true)
+  while place and place % 4 ~= 1 do place = find(value, holder, place + 1, true) end
+  if not place then
+    value = value .. entry
+  elseif (now - unpack('>H', value, place + 2)) % 65536 < 32768 then
+    value = sub(value, 1, place + 1) .. stamp .. sub(value, place + 4)
   end
+  call('SET', name, value, 'EX', ttl)
 end

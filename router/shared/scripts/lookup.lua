@@ -1,7 +1,8 @@
 #!lua flags=no-writes
 -- Leading keys of a chain that holders have. The value of a block is a list of entries: holder, stamp, two bytes each.
 -- KEYS[1]: a name in the slot; ARGV: what names begin with; the keys, 8 bytes each; stamp and window of every holder.
--- Who has a block has those before it, so probes halve the places between where somebody has one and has none.
+-- Who has a block has those before it, so probes halve the places between where somebody has one and has none. Who is
+-- found not to have one counts no further: the server may have evicted it.
 local prefix, keys, valid = ARGV[1], ARGV[2], ARGV[3]
 local sub, unpack, pack, floor, call = string.sub, struct.unpack, struct.pack, math.floor, redis.call
 local MOST_PROBES, IGNORED = 64, 65535
@@ -31,6 +32,19 @@ local function holders(place)
   return set
 end
 
+local function within(set, low)
+  for holder in pairs(set) do
+    if not low[holder] then
+      local both = {}
+      for each in pairs(set) do
+        if low[each] then both[each] = true end
+      end
+      return both
+    end
+  end
+  return set
+end
+
 local out = {}
 local function solve(low, at_low, high, at_high)
   while at_low ~= at_high do
@@ -46,7 +60,7 @@ local function solve(low, at_low, high, at_high)
       return
     end
     local middle = floor((low + high) / 2)
-    local at_middle = holders(middle)
+    local at_middle = within(holders(middle), at_low)
     solve(middle, at_middle, high, at_high)
     high, at_high = middle, at_middle
   end
