@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import struct
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from time import perf_counter
@@ -12,12 +11,9 @@ from router.fleet.fleet import Fleet
 from router.fleet.load import Part
 from router.fleet.worker import Worker
 from router.ids import WorkerId
+from router.shared import stamps
 from router.shared.base import (
-    GPU,
-    IGNORED,
-    KINDS,
     ROW_BYTES,
-    TEXT,
     Change,
     Replica,
     Row,
@@ -35,6 +31,9 @@ logger = logging.getLogger(__name__)
 TICK_S = 0.05
 _HEARTBEAT_S = 0.5
 _GAP_S = 0.005
+_CROWD = 40
+"""So many routers are heard of as often as that."""
+
 FRESH_S, FRESH_PER_WORKER_S = 0.02, 20e-6
 """A board as old as that is read again with the next question."""
 
@@ -48,12 +47,8 @@ _ENROL_S = 60.0
 _AFTER_FAILURE_S = 0.25
 _TIMEOUT_S = 2.0
 
-CLOCK_BITS = 10
-"""A worker's clock is stamped on blocks of text in units of 1,024 tokens."""
-
 _NO_SHARE = Share()
 _U32 = (1 << 32) - 1
-_VALID = struct.Struct(f">{2 * KINDS}H")
 
 
 class BoardKeeper:
@@ -102,24 +97,30 @@ class BoardKeeper:
     async def run(self) -> None:
         """Keep the board, for ever."""
         while True:
-            pause_s = TICK_S
+            pace = self.pace
+            pause_s = TICK_S * pace
             try:
                 async with asyncio.timeout(_TIMEOUT_S):
                     await self.tick()
             except (StoreError, TimeoutError) as error:
                 self._bond.failed(as_store_error(error))
-                pause_s = _AFTER_FAILURE_S
+                pause_s += _AFTER_FAILURE_S
             except Exception:  # nothing here is worth stopping the router for
                 logger.exception("keeping the shared board failed")
-                pause_s = _AFTER_FAILURE_S
+                pause_s += _AFTER_FAILURE_S
             self._forget_the_past()
-            await self._pause(pause_s)
+            await self._pause(pause_s, _GAP_S * pace)
 
-    async def _pause(self, pause_s: float) -> None:
-        """Until it is time again, or there is news."""
-        await asyncio.sleep(_GAP_S)
+    @property
+    def pace(self) -> float:
+        """How much slower than alone it goes, where many share the board."""
+        return max(1.0, (self.leaders + self.followers) / _CROWD)
+
+    async def _pause(self, pause_s: float, gap_s: float) -> None:
+        """Until it is time again, or there is news, but that not at once."""
+        await asyncio.sleep(gap_s)
         with suppress(TimeoutError):
-            async with asyncio.timeout(pause_s - _GAP_S):
+            async with asyncio.timeout(pause_s - gap_s):
                 await self._news.wait()
         self._news.clear()
 
@@ -169,7 +170,7 @@ class BoardKeeper:
 
     def stamp(self, worker: WorkerId) -> int:
         """The stamp of blocks of text that the worker is sent now."""
-        return self.row(worker).clock >> CLOCK_BITS & 0xFFFF
+        return stamps.of_clock(self.row(worker).clock)
 
     # ------------------------------------------------------------------------------------------
 
@@ -247,27 +248,16 @@ class BoardKeeper:
         return self._replica.leads or self.owns(worker)
 
     def _validate(self) -> None:
-        """Blocks of text count for as long as the worker's cache has not been filled anew; those of tokens in the
-        worker's life.
-        """
-        stamps = {self.numbers[w.id]: self._stamps(w) for w in self._fleet if w.id in self.numbers}
-        ignored = IGNORED * KINDS
         self._validated_at = perf_counter()
-        self.valid = b"".join(
-            [
-                _VALID.pack(*stamps.get(number, ignored))
-                for number in range(max(stamps, default=-1) + 1)
-            ]
+        self.valid = stamps.packed(
+            {
+                self.numbers[w.id]: stamps.of_worker(
+                    self.row(w.id).clock, self.kv_tokens(w), self.life(w.id)
+                )
+                for w in self._fleet
+                if w.id in self.numbers
+            }
         )
-
-    def _stamps(self, worker: Worker) -> tuple[int, ...]:
-        life = self.life(worker.id) & 0xFFFF
-        stamps = [life, 0] * KINDS
-        window = self.kv_tokens(worker) >> CLOCK_BITS
-        stamps[2 * TEXT], stamps[2 * TEXT + 1] = self.stamp(worker.id), min(window, 0x7FFF)
-        if not life:
-            stamps[2 * GPU :] = IGNORED * (KINDS - GPU)
-        return tuple(stamps)
 
     def _forget_the_past(self) -> None:
         now = perf_counter()
