@@ -6,8 +6,8 @@ from typing import Any
 
 from router.ids import BlockKey, WorkerId
 from router.shared.base import GPU, IGNORED, KINDS, TEXT, Drop, Hold
-from router.shared.memory_store import Shelf
 from router.shared.board import TICK_S
+from router.shared.memory_store import Shelf
 from router.shared.stamps import CLOCK_BITS
 from router.simulate.loads import Schedule
 
