@@ -23,7 +23,8 @@ from bench.policies.fleet import quiet
 from bench.policies.load import Outcome, Plan, drive
 from bench.policies.report import Slice, summarize
 from bench.policies.workload import Shape, sessions
-from bench.replicas.rig import Fleet, fetched, redis_server, running
+from bench.replicas.rig import Fleet, fetched, running
+from bench.shared import server
 
 MODEL = "sim-model"
 HEADER = (
@@ -51,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--slice", type=float, default=40, help="measured seconds")
     out.add_argument("--warmup", type=float, default=20, help="seconds of load before")
     out.add_argument("--redis-url", help="of a running one (default: start one)")
+    out.add_argument("--server", default="redis", help="`redis` or `valkey`, to start")
     out.add_argument("--base-port", type=int, default=18800)
     out.add_argument("--logs", type=Path, default=ROOT / "build/replicas")
     return out
@@ -133,7 +135,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     wanted = cases(options.routers)
     runs: list[tuple[Slice, float]] = []
     with contextlib.ExitStack() as stack:
-        redis_url = options.redis_url or stack.enter_context(redis_server(options.base_port + 99))
+        redis_url = options.redis_url or stack.enter_context(
+            server.running(options.server, options.base_port + 99)
+        )
         for number in range(1, options.rounds + 1):
             shift = number % len(wanted)
             for case in [*wanted[shift:], *wanted[:shift]]:

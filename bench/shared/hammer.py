@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from redis import ConnectionPool
 
-from bench.shared_server import Probe
+from bench.shared.server import Probe
 
 Batch = Sequence[Sequence[Any]]
 """The words of the commands that are sent in one go."""

@@ -14,9 +14,9 @@ import uvloop
 
 from bench.dataplane.harness import prepare
 from bench.dataplane.report import table
-from bench.shared_costs import HEAD
-from bench.shared_server import Probe, load, running
-from bench.shared_tables import LOOKUPS, MEMORY, PUBLISH, RATES, REQUESTS, WRITES, Bench, Sizes
+from bench.shared.costs import HEAD
+from bench.shared.server import Probe, load, running
+from bench.shared.tables import LOOKUPS, MEMORY, PUBLISH, RATES, REQUESTS, WRITES, Bench, Sizes
 
 
 class _Table(NamedTuple):

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from dataclasses import dataclass
 from functools import partial
 
-from bench.shared_costs import Cost, Step, measured
-from bench.shared_hammer import hammer
-from bench.shared_load import (
+from bench.shared.costs import Cost, Step, measured
+from bench.shared.hammer import hammer
+from bench.shared.load import (
     HELD_BY,
     ME,
     STAMP,
@@ -21,7 +21,7 @@ from bench.shared_load import (
     prompts,
     recorded,
 )
-from bench.shared_server import Probe
+from bench.shared.server import Probe
 from router.ids import BlockKey
 from router.shared.base import Drop, Hold, Replica, Write
 from router.shared.redis_store import RedisStore

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from bench.shared_hammer import Batch
+from bench.shared.hammer import Batch
 from router.ids import BlockKey, WorkerId
 from router.prompt.segments import by_place
 from router.shared.base import IGNORED, KINDS, TEXT, Change, Hold, Holder, Replica, Share

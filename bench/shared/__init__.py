@@ -1,0 +1,1 @@
+"""What sharing a Redis costs: look-ups, writes, memory."""
