@@ -125,6 +125,23 @@ class StoreSuite:
         await store.write(self.epoch, [Hold(A, 0, keys), Drop(A, keys[:1])])
         assert await self._runs(store, keys) == [{}]
 
+    @pytest.mark.parametrize("blocks", [64, 700])
+    async def test_who_lacks_one_early_counts_no_further(self, store: Store, blocks: int) -> None:
+        """A store may have lost any block, here those up to the middle and some more."""
+        keys = chain(blocks)
+        early, late = keys[:10], keys[blocks * 2 // 3 :]
+        await store.write(self.epoch, [Hold(A, 0, [*early, *late]), Hold(B, 0, keys)])
+        (found,) = await self._runs(store, keys)
+        assert found[B] == blocks
+        assert 1 <= found[A] <= 10
+
+    async def test_a_hole_anywhere_ends_a_run(self, store: Store) -> None:
+        keys = chain(64)
+        await store.write(self.epoch, [Hold(A, 0, keys[:10] + keys[20:]), Hold(B, 0, keys)])
+        (found,) = await self._runs(store, keys)
+        assert found[B] == 64
+        assert 1 <= found[A] < 64
+
     async def test_what_is_dropped_is_not_found(self, store: Store) -> None:
         keys = chain(30)
         await store.write(self.epoch, [Hold(A, 0, keys), Hold(B, 0, keys)])

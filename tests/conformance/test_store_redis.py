@@ -37,7 +37,13 @@ class RedisSuite(StoreSuite):
             yield store
 
 
-class TestRedis(RedisSuite):
+class SingleServerSuite(RedisSuite):
+    @pytest.mark.xfail(strict=True, reason="a hole that no probe meets is not seen")
+    async def test_a_hole_anywhere_ends_a_run(self, store: Store) -> None:
+        await super().test_a_hole_anywhere_ends_a_run(store)
+
+
+class TestRedis(SingleServerSuite):
     @pytest.fixture(scope="class")
     @classmethod
     def url(cls) -> Iterator[str]:
@@ -45,7 +51,7 @@ class TestRedis(RedisSuite):
             yield running.url
 
 
-class TestValkey(RedisSuite):
+class TestValkey(SingleServerSuite):
     @pytest.fixture(scope="class")
     @classmethod
     def url(cls) -> Iterator[str]:

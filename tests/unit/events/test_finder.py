@@ -263,7 +263,6 @@ async def test_one_that_was_lost_while_it_was_down_is_not_followed_any_more() ->
     assert scene.forgotten == [scene.a.id]
 
 
-@pytest.mark.xfail(strict=True, reason="only those that were up when it last looked are compared")
 async def test_nor_is_one_that_was_lost_some_time_after_it_went_down() -> None:
     scene = Scene()
     mine = {scene.a, scene.b}

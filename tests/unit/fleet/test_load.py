@@ -349,9 +349,6 @@ class TestOthers:
         load.leave(mine, 1.0)
         assert (load.inflight, load.own, load.context_tokens) == (4, 0, 9000)
 
-    @pytest.mark.xfail(
-        strict=True, reason="theirs is taken off whole, though some of it has run down"
-    )
     def test_ours_takes_as_long_behind_theirs(self) -> None:
         load = Load()
         load.share(Part(1, 1, 1000.0, 10.0, 0.0), 0.0)

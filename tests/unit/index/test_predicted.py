@@ -122,6 +122,58 @@ def test_a_removed_worker_leaves_nothing(bench: Bench) -> None:
     assert bench.capacity() == KV_TOKENS
 
 
+def test_of_a_cache_that_others_fill_too_a_share_counts(bench: Bench) -> None:
+    bench.index.state_cache(A, 4000, 16)
+    bench.index.set_share(A, 0.25)
+    assert bench.capacity() == 1000
+    bench.index.state_cache(A, 8000, 16)
+    assert bench.capacity() == 2000
+    bench.index.set_share(A, 1.0)
+    assert bench.capacity() == 8000
+
+
+def test_before_the_worker_says_how_much_it_holds_too(bench: Bench) -> None:
+    bench.index.set_share(A, 0.5)
+    assert bench.capacity() == KV_TOKENS / 2
+
+
+def test_what_was_learned_is_scaled_with_the_share(bench: Bench) -> None:
+    bench.index.state_cache(A, 2000, None)
+    bench.sent()
+    audits(bench, 300, 300, 300)
+    learned = bench.capacity()
+    assert learned < 2000
+    bench.index.set_share(A, 0.5)
+    assert bench.capacity() == pytest.approx(learned / 2)
+    bench.index.set_share(A, 1.0)
+    assert bench.capacity() == pytest.approx(learned)
+
+
+def test_capacity_recovers_up_to_the_share(bench: Bench) -> None:
+    bench.index.state_cache(A, 2000, None)
+    bench.index.set_share(A, 0.5)
+    bench.sent()
+    audits(bench, 300, 300, 300)
+    assert bench.capacity() < 1000
+    audits(bench, *[700] * 3000)
+    assert bench.capacity() == 1000
+
+
+def test_a_smaller_share_pushes_out_what_does_not_fit(bench: Bench) -> None:
+    bench.sent()
+    bench.index.set_share(A, 0.1)
+    assert bench.memory.used_tokens(A) <= KV_TOKENS * 0.1
+    assert bench.index.lookup(LONG).get(A, 0) < len(LETTERS)
+
+
+def test_a_removed_worker_leaves_no_share(bench: Bench) -> None:
+    bench.index.set_share(A, 0.5)
+    bench.index.remove(A)
+    bench.sent()
+    bench.index.state_cache(A, 4000, 16)
+    assert bench.capacity() == 4000
+
+
 def test_a_cleared_worker_keeps_its_capacity(bench: Bench) -> None:
     bench.index.state_cache(A, 5000, 16)
     bench.sent()

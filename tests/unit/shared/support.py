@@ -20,6 +20,7 @@ from router.shared.base import (
     Row,
     StoreError,
     Write,
+    pack_rows,
     rows_of,
 )
 from router.shared.board import BoardKeeper, as_store_error
@@ -53,6 +54,7 @@ class FakeStore(MemoryStore):
         self.calls: Counter[str] = Counter()
         self.writes: list[Write] = []
         self.epochs_asked: list[bytes] = []
+        self.rows_wanted: list[bool] = []
         self._clock = clock
         self._facts = facts
         self._emptied = 0
@@ -89,10 +91,12 @@ class FakeStore(MemoryStore):
         epoch: bytes = b"",
         rows: bool = True,
     ) -> Board:
+        self.rows_wanted.append(rows)
         self._called("publish")
         taken = changes if epoch in (b"", self.epoch) else ()
         board = await super().publish(replica, taken, rows=rows)
-        return replace(board, epoch=self.epoch, facts=self._facts())
+        packed = (board.rows or pack_rows([Row()])) if rows else b""  # there is always one
+        return replace(board, epoch=self.epoch, facts=self._facts(), rows=packed)
 
     async def enrol(self, workers: Sequence[WorkerId]) -> list[int]:
         self._called("enrol")

@@ -364,7 +364,6 @@ class TestNumbers:
         assert one.board.row(B) == Row()
         assert one.worker("b").load.inflight == 1
 
-    @pytest.mark.xfail(strict=True, reason="one without a number is taken for a new one each time")
     async def test_that_is_not_asked_for_again_and_again(
         self, town: Town, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -475,6 +474,40 @@ class TestMetrics:
         assert load.foreign == 10
         assert reader.worker("b").load.reported_running is None
         assert (reader.board.leaders, reader.board.followers) == (1, 1)
+
+    async def test_they_are_told_when_they_change(self, town: Town) -> None:
+        teller, gauges = town.router("teller"), [self.TOLD]
+        teller.board.told = lambda worker: gauges[-1] if worker.id == A else None
+        await teller.beat()
+        await teller.beat()
+        before = town.store.calls["publish"]
+        for _ in range(4):
+            await teller.beat(0.05)
+        assert town.store.calls["publish"] == before
+        gauges.append(Told(8, 3, 250))
+        await teller.beat(0.05)
+        assert town.store.calls["publish"] == before + 1
+        assert town.store.rows[0].running == 8
+
+    async def test_what_could_not_be_told_is_told_later(self, town: Town) -> None:
+        teller = town.router("teller")
+        await teller.beat()
+        teller.board.told = lambda _: self.TOLD
+        town.store.fail("publish")
+        await teller.beat()
+        town.store.fail()
+        await teller.beat(0.05)
+        assert [row.running for row in town.store.rows] == [7, 7]
+
+    async def test_an_emptied_store_is_told_them_anew(self, town: Town) -> None:
+        teller = town.router("teller")
+        teller.board.told = lambda _: self.TOLD
+        for _ in range(2):
+            await teller.beat()
+        town.store.empty()
+        for _ in range(2):
+            await teller.beat()
+        assert [row.running for row in town.store.rows] == [7, 7]
 
     async def test_requests_of_all_routers_explain_it(self, town: Town) -> None:
         follower, other = town.router("follower", leads=False), town.router("other")
@@ -590,6 +623,66 @@ class TestRunning:
         await self.during(one, lambda: self.until(lambda: one.bond.failures["late"] > 1))
 
 
+class TestNudging:
+    """`TICK_S` is longer than the test has patience."""
+
+    @pytest.fixture(autouse=True)
+    def slow(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "TICK_S", 10 * PATIENCE_S)
+
+    async def test_what_was_sent_is_told_at_once(self, town: Town) -> None:
+        one = town.router("one")
+        await one.beat()
+        running = asyncio.create_task(one.board.run())
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                for sent in range(1, 4):
+                    one.send("a")
+                    one.board.nudge()
+                    while sum(row.inflight for row in town.store.rows) < sent:  # noqa: ASYNC110
+                        await asyncio.sleep(0.001)
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+    async def test_not_each_for_itself(self, town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "_GAP_S", PATIENCE_S)
+        one = town.router("one")
+        await one.beat()
+        running = asyncio.create_task(one.board.run())
+        try:
+            await asyncio.sleep(0.01)
+            before = town.store.calls["publish"]
+            for _ in range(10):
+                one.send("a")
+                one.board.nudge()
+                await asyncio.sleep(0.001)
+            assert town.store.calls["publish"] == before
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+    async def test_nobody_is_in_haste_while_the_store_is_away(self, town: Town) -> None:
+        one = town.router("one")
+        one.board.nudge()
+        assert not one.board._news.is_set()
+        await one.beat()
+        one.bond.failed(AWAY)
+        one.board.nudge()
+        assert not one.board._news.is_set()
+        one.bond.worked()
+        one.board.nudge()
+        assert one.board._news.is_set()
+
+    async def test_many_routers_go_slower(self, town: Town) -> None:
+        board = town.router("one").board
+        assert board.pace == 1
+        board.leaders, board.followers = 30, 10
+        assert board.pace == 1
+        board.followers = 90
+        assert board.pace == 3
+
+
 def test_a_deadline_that_was_missed_is_a_failure_of_the_store() -> None:
     assert as_store_error(AWAY) is AWAY
     late = as_store_error(TimeoutError())
@@ -604,10 +697,66 @@ class TestReading:
         one, _ = pair
         await one.beat()
         assert not one.board.asks_rows()
-        one.town.clock.now += 0.03
+        one.town.clock.now += 1.5 * module.FRESH_PER_WORKER_S
+        assert not one.board.asks_rows(), "it has two workers"
+        one.town.clock.now += module.FRESH_PER_WORKER_S
         assert one.board.asks_rows()
         one.board.read(one.town.store.shelf.rows())
         assert not one.board.asks_rows()
+
+    async def test_a_large_one_is_asked_for_less_often_but_often_enough(
+        self, pair: tuple[Router, Router]
+    ) -> None:
+        one, _ = pair
+        await one.beat()
+        one.board.numbers = {WorkerId(f"w{number}:1"): number for number in range(500)}
+        one.town.clock.now += 400 * module.FRESH_PER_WORKER_S
+        assert not one.board.asks_rows()
+        one.town.clock.now += 200 * module.FRESH_PER_WORKER_S
+        assert one.board.asks_rows()
+        one.board.numbers = {WorkerId(f"w{number}:1"): number for number in range(10_000)}
+        one.town.clock.now += module.FRESH_S
+        assert one.board.asks_rows()
+
+    async def test_nor_is_one_asked_for_with_news_that_was_just_read(
+        self, pair: tuple[Router, Router]
+    ) -> None:
+        one, two = pair
+        await one.beat()
+        two.send("a")
+        await two.beat(0.0)
+        wanted = one.town.store.rows_wanted
+        for after_s, rows, inflight in ((0.01, False, 1), (0.01, False, 2), (0.01, True, 4)):
+            one.send("a")
+            await one.beat(after_s)
+            assert (wanted[-1], one.worker("a").load.inflight) == (rows, inflight)
+
+    async def test_what_questions_read_counts_too(self, pair: tuple[Router, Router]) -> None:
+        one, _ = pair
+        one.town.clock.now += 1.0
+        one.board.read(one.town.store.shelf.rows())
+        await one.beat(0.0)
+        assert not one.town.store.rows_wanted[-1]
+
+    async def test_while_nothing_can_be_published_nothing_read_counts(
+        self, pair: tuple[Router, Router]
+    ) -> None:
+        """Questions are answered, as by a replica that takes no writes: what they read is of the past."""
+        one, two = pair
+        one.send("a")
+        two.send("a")
+        await one.beat(0.0)
+        await two.beat()
+        two.town.store.fail("publish")
+        for after_s, inflight in ((2.0, 2), (1.5, 1), (1.0, 1)):
+            await two.beat(after_s)
+            two.board.read(two.town.store.shelf.rows())
+            assert two.worker("a").load.inflight == inflight
+        two.town.store.fail()
+        await one.beat(0.0)
+        for router in (two, one, two):
+            await router.beat(0.6)
+        assert two.worker("a").load.inflight == 2
 
     async def test_a_board_that_is_cut_short_is_read_as_far_as_it_goes(
         self, pair: tuple[Router, Router]

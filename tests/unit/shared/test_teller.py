@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from router.ids import WorkerId
@@ -10,6 +11,7 @@ from router.index.union import UnionIndex
 from router.prompt.identity import TokenIdentity
 from router.prompt.segments import by_place
 from router.prompt.token_blocks import token_keys
+from router.shared import facts as facts_module
 from router.shared import teller as module
 from router.shared.base import CPU, GPU, KINDS, TEXT, Drop, Facts, Hold, Write
 from router.shared.facts import FactsKeeper, Told
@@ -83,8 +85,9 @@ class Bench:
 
 
 @pytest.fixture
-async def bench(town: Town) -> Bench:
-    """It was told all of `a` anew, and counts by now."""
+async def bench(town: Town, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """It was told all of `a` anew, and counts by now. Lives are numbered one by one."""
+    monkeypatch.setattr(facts_module, "_LIVES", 1)
     bench = Bench(town)
     await bench.tick()
     bench.teller.begin_anew([A])
@@ -202,6 +205,86 @@ class TestSent:
     async def test_a_short_prompt_is_nothing(self, bench: Bench) -> None:
         bench.teller.sent(A, prompt("", rest="short"))
         assert bench.writes() == []
+
+    async def test_tokens_that_others_told_are_not_told_again(self, bench: Bench) -> None:
+        for elsewhere, told in (({A: 4}, KEYS[4:]), ({B: 4}, KEYS), ({A: len(KEYS)}, [])):
+            bench.teller.sent(A, msgspec.structs.replace(TOKENS, elsewhere=elsewhere))
+            gpu = [write for write in bench.writes() if write.holder == bench.holder(A)]
+            assert gpu == ([Hold(bench.holder(A), 1, told)] if told else [])
+
+    async def test_others_are_told_soon_how_much_is_under_way(self, bench: Bench) -> None:
+        assert not bench.router.board._news.is_set()
+        bench.teller.sent(C, TEXT_PROMPT)
+        assert bench.router.board._news.is_set()
+
+
+class TestToldLately:
+    """A prompt begins as many others do: of text only what is new is told."""
+
+    def told(self, bench: Bench, letters: str, worker: WorkerId = B) -> int:
+        """How many blocks are written for a prompt."""
+        bench.teller.sent(worker, prompt(letters))
+        return sum(len(write.keys) for write in bench.writes())
+
+    async def test_what_was_told_is_not_told_again(self, bench: Bench) -> None:
+        assert [self.told(bench, letters) for letters in ("abcd", "abcd", "abcdef")] == [4, 0, 2]
+        assert self.told(bench, "abcdef", A) == 6, "of each worker for itself"
+        keys = by_place(prompt("abcdef").keys)
+        bench.teller.sent(B, prompt("abcdefg"))
+        assert bench.writes() == [
+            Hold(bench.holder(B, TEXT), 0, by_place(prompt("abcdefg").keys)[len(keys) :])
+        ]
+
+    async def test_but_with_a_newer_stamp(self, bench: Bench) -> None:
+        self.told(bench, "abcd")
+        for tokens, told in ((4096, 0), (1024, 4), (1024, 0)):
+            bench.router.send("b", tokens=tokens)
+            await bench.router.beat()
+            assert self.told(bench, "abcd") == told
+
+    async def test_or_after_a_while(self, bench: Bench) -> None:
+        self.told(bench, "abcd")
+        for seconds, told in ((50.0, 0), (20.0, 4), (20.0, 0)):
+            bench.town.clock.now += seconds
+            assert self.told(bench, "abcd") == told
+
+    async def test_or_to_a_store_that_was_emptied(self, bench: Bench) -> None:
+        self.told(bench, "abcd")
+        bench.teller.forget_all()
+        assert self.told(bench, "abcd") == 4
+
+    async def test_what_is_remembered_of_it_is_bounded(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "_MOST_TOLD", 4)
+        assert [self.told(bench, letters) for letters in ("abcd", "xyz", "xyz", "a")] == [
+            4,
+            3,
+            0,
+            1,
+        ]
+        assert len(bench.teller._told) == 4
+
+
+class TestGivingUp:
+    async def test_what_waits_of_tokens_is_dropped(self, bench: Bench) -> None:
+        bench.leases.mine = frozenset({A, B})
+        bench.facts.begin_anew(B)
+        bench.sink.stored(A, KEYS)
+        bench.below.stored(A, KEYS)
+        bench.sink.removed(A, KEYS[:1])
+        bench.teller.sent(A, TEXT_PROMPT)
+        bench.sink.stored(B, KEYS)
+        bench.teller.give_up([A, C])
+        assert [write.holder for write in bench.writes()] == [
+            bench.holder(A, TEXT),
+            bench.holder(B),
+        ]
+
+    async def test_of_one_without_a_number_nothing_waits(self, bench: Bench) -> None:
+        bench.sink.stored(A, KEYS)
+        bench.teller.give_up([C])
+        assert len(bench.writes()) == 1
 
 
 class TestAnew:

@@ -310,6 +310,30 @@ class TestEpochs:
         assert bench.store.taken == [Hold(4, 0, [2])]
         assert bench.losses == bench.writer.lost == 0
 
+    async def test_some_holders_alone_can_be_forgotten(self, bench: Bench) -> None:
+        for holder in (4, 5, 6):
+            bench.writer.hold(holder, 0, [1, 2])
+            bench.writer.drop(holder, [2])
+        bench.writer.forget({4, 6, 99})
+        assert len(bench.writer) == 3
+        async with bench.running():
+            await bench.written()
+        assert bench.store.taken == [Hold(5, 0, [1, 2]), Drop(5, [2])]
+        assert bench.writer.written == 3
+
+    async def test_some_that_are_being_written_too(self, bench: Bench) -> None:
+        bench.store.open.clear()
+        async with bench.running():
+            for holder in (4, 5, 4, 6):
+                bench.writer.hold(holder, 0, [holder])
+            await until(lambda: bench.store.asked == 1)
+            bench.writer.forget({4})
+            bench.writer.hold(4, 1, [7])
+            bench.store.open.set()
+            await bench.written()
+        assert bench.store.taken[4:] == [Hold(4, 1, [7])]
+        assert len(bench.writer) == 0
+
     async def test_forgetting_while_one_writes_confuses_nothing(self, bench: Bench) -> None:
         bench.store.open.clear()
         async with bench.running():

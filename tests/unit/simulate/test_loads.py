@@ -3,7 +3,8 @@
 import pytest
 
 from router.fleet.load import Load, PendingPrefill
-from router.simulate.loads import FRESH_S, Loads
+from router.shared.board import FRESH_PER_WORKER_S, FRESH_S
+from router.simulate.loads import Loads
 from tests.unit.simulate.clock import Clock
 
 
@@ -111,7 +112,21 @@ def test_a_fresh_board_is_not_read_again(
     routers[0][0].enter(prefill(), 0.0)
     shared.publish(0, 0.0)
     clock.until(0.01)
-    shared.refresh(1, 0.01 + FRESH_S)
+    fresh_s = 2 * FRESH_PER_WORKER_S
+    shared.refresh(1, 0.01 + 0.9 * fresh_s)
     assert routers[1][0].inflight == 0
-    shared.refresh(1, 0.011 + FRESH_S)
+    shared.refresh(1, 0.01 + 1.1 * fresh_s)
+    assert routers[1][0].inflight == 1
+
+
+def test_a_board_of_many_workers_is_fresh_for_longer(clock: Clock) -> None:
+    routers = [[Load() for _ in range(2000)] for _ in range(2)]
+    shared = Loads(routers, 0.01, clock.at)
+    shared.read(1, 0.01)
+    routers[0][0].enter(prefill(), 0.0)
+    shared.publish(0, 0.0)
+    clock.until(0.01)
+    shared.refresh(1, 0.01 + 0.9 * FRESH_S)
+    assert routers[1][0].inflight == 0
+    shared.refresh(1, 0.01 + 1.1 * FRESH_S)
     assert routers[1][0].inflight == 1
