@@ -57,7 +57,7 @@ def _of_sentinels(target: Target, options: dict[str, Any]) -> Client:
     if own.pop("connection_class", None) is not None:
         tls["ssl"] = True
     sentinel = Sentinel(target.sentinels, sentinel_kwargs={**options, **tls})  # type: ignore[no-untyped-call]
-    master = cast("Redis", sentinel.master_for(target.master, **own, **tls))
+    master = cast("Redis", sentinel.master_for(target.master, **{**own, **tls}))
 
     async def close() -> None:
         for each in (master, *sentinel.sentinels):

@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-import secrets
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from router.engines.base import WorkerReport
@@ -19,9 +19,6 @@ logger = logging.getLogger(__name__)
 
 _TICK_S = 0.25
 _TIMEOUT_S = 2.0
-_LIVES = 64
-"""A life is told when it has begun to count: who dies before that must not leave its number to the next one."""
-
 _SWEEP_TICKS = 20
 """Every so many, all that is known counts anew: of workers that failed here and are well, of those that came later."""
 
@@ -74,7 +71,7 @@ class FactsKeeper:
     def begin_anew(self, worker: WorkerId) -> None:
         """What was told of the worker's blocks is told once more, with a life of its own."""
         known = max(self._next.get(worker, 0), self.life(worker))
-        self._next[worker] = known + 1 + secrets.randbelow(_LIVES)
+        self._next[worker] = max(known + 1, _now())
         self._begun.add(worker)
 
     def anew(self, worker: WorkerId) -> None:
@@ -154,3 +151,10 @@ class FactsKeeper:
             self._fleet.mark_up(worker)
         elif worker.up:
             self._fleet.mark_down(worker, "so says the router that looks after it")
+
+
+def _now() -> int:
+    """Seconds: a life is told when it has begun to count, and who dies before that must not leave a later one to the
+    next router.
+    """
+    return int(datetime.now(UTC).timestamp())

@@ -65,7 +65,7 @@ class Shelf:
 
     def rows(self) -> bytes:
         """The board's, packed."""
-        return pack_rows(self._rows)
+        return pack_rows(self._rows or [Row()])
 
     def publish(self, replica: Replica, changes: Sequence[Change]) -> Board:
         """Put news on the board, and read it."""

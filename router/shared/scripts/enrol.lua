@@ -9,7 +9,6 @@ local epoch = call('HGET', meta, 'epoch')
 if epoch and call('HGET', meta, 'numbered') == epoch and call('EXISTS', numbers) == 0 then
   call('HDEL', meta, 'epoch') -- they were lost, and blocks would be taken for other workers': the next news begin anew
 end
-call('HSET', meta, 'numbered', epoch or '')
 
 local out = {}
 for at = 3, #ARGV do
@@ -31,4 +30,5 @@ for at = 3, #ARGV do
   if tonumber(number) >= 0 then call('ZADD', seen, now, worker) end
   out[#out + 1] = tonumber(number)
 end
+if epoch and call('EXISTS', numbers) == 1 then call('HSET', meta, 'numbered', epoch) end
 return out

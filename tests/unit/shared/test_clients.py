@@ -92,7 +92,6 @@ async def test_tls_is_for_sentinels_and_master(made: Callable[[str], Client]) ->
     assert issubclass(sentinel.connection_pool.connection_class, SSLConnection)
 
 
-@pytest.mark.xfail(strict=True, raises=TypeError, reason="options of TLS are given twice")
 async def test_so_are_its_options(made: Callable[[str], Client]) -> None:
     one = made("rediss+sentinel://one/mymaster?ssl_cert_reqs=none").commands
     assert isinstance(one, Redis)

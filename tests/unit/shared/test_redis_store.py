@@ -257,7 +257,6 @@ class TestNumbers:
             assert (again.epoch, rows_of(again.rows)[0].inflight) == (after.epoch, 3)
             await store.enrol([A, B])
 
-    @pytest.mark.xfail(strict=True, reason="numbers that nobody has yet are taken for lost ones")
     async def test_who_has_no_workers_renews_nothing(self, store: RedisStore, client: Any) -> None:
         before = await store.publish(ONE, [])
         assert await store.enrol([]) == []

@@ -154,24 +154,11 @@ class TestTogether:
         await seconds(one, two, third, count=2)
         assert (await third.shared.known(TOKENS)).elsewhere == {A: 6}
 
-    @pytest.mark.parametrize(
-        ("first", "second"),
-        [
-            (1, 60),
-            pytest.param(
-                60,
-                1,
-                marks=pytest.mark.xfail(
-                    strict=True, reason="what has a later life than ours counts"
-                ),
-            ),
-        ],
-    )
     async def test_what_an_owner_told_that_died_meanwhile_does_not_count(
-        self, town: Town, monkeypatch: pytest.MonkeyPatch, first: int, second: int
+        self, town: Town, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        lives = [first]
-        monkeypatch.setattr("router.shared.facts.secrets.randbelow", lambda _: lives[-1])
+        clock = [1_000]
+        monkeypatch.setattr("router.shared.facts._now", lambda: clock[0])
         one, reader = Side(town, "one"), Side(town, "reader", leads=False)
 
         async def never() -> None:
@@ -182,7 +169,7 @@ class TestTogether:
         await seconds(one, count=4)
         assert one.mine == {A, B}
         await one.shared.close()
-        lives.append(second)
+        clock[0] += 4
         two = Side(town, "two")
         two.index.stored(A, KEYS[:2])
         await seconds(two, reader)

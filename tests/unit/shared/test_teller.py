@@ -87,7 +87,7 @@ class Bench:
 @pytest.fixture
 async def bench(town: Town, monkeypatch: pytest.MonkeyPatch) -> Bench:
     """It was told all of `a` anew, and counts by now. Lives are numbered one by one."""
-    monkeypatch.setattr(facts_module, "_LIVES", 1)
+    monkeypatch.setattr(facts_module, "_now", int)
     bench = Bench(town)
     await bench.tick()
     bench.teller.begin_anew([A])
