@@ -25,10 +25,12 @@ def routers(engine: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Ite
     """Before workers with small pools, which publish events."""
     specs = event_specs(engine, WORKERS, blocks=POOL_BLOCKS)
     with (
+        pytest.MonkeyPatch.context() as patch,
         engine.running(specs) as workers,  # first: it has chosen ports already
         server("redis") as store,
         contextlib.ExitStack() as stack,
     ):
+        patch.setenv("PREFIX_ROUTER_REDIS_DEADLINE_S", "1")  # the machine may be busy
         urls = [worker.url for worker in workers]
         yield [
             stack.enter_context(
