@@ -29,6 +29,11 @@ class StoreError(Exception):
         self.reason = reason
 
 
+def as_store_error(error: Exception) -> StoreError:
+    """A deadline that was missed is one, too."""
+    return error if isinstance(error, StoreError) else StoreError("late", "no answer in time")
+
+
 class Hold(NamedTuple):
     """`holder` has these blocks, stamped with its age: what it had under older stamps may count no more."""
 

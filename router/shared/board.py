@@ -1,7 +1,6 @@
 """This router's part of the board: says what it has under way, and gives its workers' loads what others have."""
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from time import perf_counter
@@ -19,14 +18,11 @@ from router.shared.base import (
     Row,
     Share,
     Store,
-    StoreError,
     Told,
     row_at,
 )
 from router.shared.bond import Bond
 from router.shared.shares import Shares
-
-logger = logging.getLogger(__name__)
 
 TICK_S = 0.05
 _HEARTBEAT_S = 0.5
@@ -99,14 +95,7 @@ class BoardKeeper:
         while True:
             pace = self.pace
             pause_s = TICK_S * pace
-            try:
-                async with asyncio.timeout(_TIMEOUT_S):
-                    await self.tick()
-            except (StoreError, TimeoutError) as error:
-                self._bond.failed(as_store_error(error))
-                pause_s += _AFTER_FAILURE_S
-            except Exception:  # nothing here is worth stopping the router for
-                logger.exception("keeping the shared board failed")
+            if not await self._bond.carry(self.tick, _TIMEOUT_S, "keeping the shared board"):
                 pause_s += _AFTER_FAILURE_S
             self._forget_the_past()
             await self._pause(pause_s, _GAP_S * pace)
@@ -268,11 +257,6 @@ class BoardKeeper:
                 worker.load.share(Part(), now)
                 if not self._probes(worker.id):
                     worker.load.forget_report(now)
-
-
-def as_store_error(error: Exception) -> StoreError:
-    """A deadline that was missed is one, too."""
-    return error if isinstance(error, StoreError) else StoreError("late", "no answer in time")
 
 
 def _share(part: Part) -> Share:

@@ -1,12 +1,13 @@
 """Whether the store can be relied on: after a failure it is left alone for a while, so that no request waits in vain."""
 
+import asyncio
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from time import perf_counter
 
-from router.shared.base import StoreError
+from router.shared.base import StoreError, as_store_error
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +83,19 @@ class Bond:
         self._reason, self._message = error.reason, str(error)
         if self._since is None:
             self._since = self._now()
+
+    async def carry(self, step: Callable[[], Awaitable[None]], timeout_s: float, what: str) -> bool:
+        """Take a step of `what` goes on in the background; False: it failed, which the next one may not."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await step()
+        except (StoreError, TimeoutError) as error:
+            self.failed(as_store_error(error))
+        except Exception:  # nothing here is worth stopping the router for
+            logger.exception("%s failed", what)
+        else:
+            return True
+        return False
 
     def worked(self, *, asked: bool = False) -> None:
         """Something did; `asked`: a request's question."""

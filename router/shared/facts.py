@@ -1,7 +1,6 @@
 """What is known of workers, told by the router that looks after each and read by all others."""
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -10,12 +9,10 @@ from router.engines.base import WorkerReport
 from router.fleet.fleet import Fleet
 from router.fleet.worker import Worker
 from router.ids import WorkerId
-from router.shared.base import Facts, Registry, StoreError
-from router.shared.board import BoardKeeper, as_store_error
+from router.shared.base import Facts, Registry
+from router.shared.board import BoardKeeper
 from router.shared.bond import Bond
 from router.shared.leases import Leases
-
-logger = logging.getLogger(__name__)
 
 _TICK_S = 0.25
 _TIMEOUT_S = 2.0
@@ -95,13 +92,7 @@ class FactsKeeper:
             await asyncio.sleep(_TICK_S)
             if not self._bond.up:
                 continue
-            try:
-                async with asyncio.timeout(_TIMEOUT_S):
-                    await self.tick()
-            except (StoreError, TimeoutError) as error:
-                self._bond.failed(as_store_error(error))
-            except Exception:  # nothing here is worth stopping the router for
-                logger.exception("sharing what is known of workers failed")
+            await self._bond.carry(self.tick, _TIMEOUT_S, "sharing what is known of workers")
 
     async def tick(self) -> None:
         """Tell what is new, read what is new. Raises `StoreError`."""

@@ -4,8 +4,7 @@ import asyncio
 import logging
 
 from router.ids import WorkerId
-from router.shared.base import Registry, StoreError
-from router.shared.board import as_store_error
+from router.shared.base import Registry, StoreError, as_store_error
 from router.shared.bond import Bond
 
 logger = logging.getLogger(__name__)

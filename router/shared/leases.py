@@ -1,7 +1,6 @@
 """Which workers this router looks after for all others: follows their events, and tells what they say."""
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from math import ceil
 
@@ -9,10 +8,8 @@ from router.fleet.fleet import Fleet
 from router.ids import WorkerId
 from router.prompt.blocks import chain_seed
 from router.shared.base import Registry, Replica, StoreError
-from router.shared.board import BoardKeeper, as_store_error
+from router.shared.board import BoardKeeper
 from router.shared.bond import Bond
-
-logger = logging.getLogger(__name__)
 
 _TICK_S = 1.0
 _FOLLOWERS_TICKS = 5
@@ -56,13 +53,7 @@ class Leases:
     async def run(self) -> None:
         """Look for ever."""
         while True:
-            try:
-                async with asyncio.timeout(_TIMEOUT_S):
-                    await self.tick()
-            except (StoreError, TimeoutError) as error:
-                self._bond.failed(as_store_error(error))
-            except Exception:  # nothing here is worth stopping the router for
-                logger.exception("sharing the workers out failed")
+            await self._bond.carry(self.tick, _TIMEOUT_S, "sharing the workers out")
             await asyncio.sleep(_TICK_S)
 
     async def tick(self) -> None:

@@ -11,8 +11,18 @@ from router.ids import Tier, WorkerId
 from router.prompt.identity import Identity, TokenIdentity
 from router.prompt.segments import by_place
 from router.prompt.stored import Loadable
-from router.shared.base import CPU, DISK, GPU, KINDS, TEXT, Holder, Store, StoreError
-from router.shared.board import BoardKeeper, as_store_error
+from router.shared.base import (
+    CPU,
+    DISK,
+    GPU,
+    KINDS,
+    TEXT,
+    Holder,
+    Store,
+    StoreError,
+    as_store_error,
+)
+from router.shared.board import BoardKeeper
 from router.shared.bond import Bond
 from router.telemetry.metrics import Histogram
 

@@ -1,6 +1,7 @@
 """Tells the store what this router learns of workers' caches: from their events, and from what it sends."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from time import perf_counter
 
@@ -14,6 +15,8 @@ from router.shared.board import BoardKeeper
 from router.shared.facts import FactsKeeper
 from router.shared.leases import Leases
 from router.shared.writer import Writer
+
+logger = logging.getLogger(__name__)
 
 _STEP_S = 0.002
 _IDLE_S = 0.1
@@ -121,7 +124,10 @@ class Teller:
         """Do so, a part at a time, for ever; now and then with every worker, so that no mistake lasts."""
         while True:
             await asyncio.sleep(_STEP_S if self._walks else _IDLE_S)
-            self.step()
+            try:
+                self.step()
+            except Exception:  # nothing here is worth stopping the router for
+                logger.exception("telling other routers anew failed")
 
     def step(self) -> None:
         """Tell a part of what is to be told anew."""

@@ -6,8 +6,7 @@ from collections import deque
 from collections.abc import Callable, Container, Sequence
 
 from router.ids import BlockKey
-from router.shared.base import Drop, Hold, Holder, Store, StoreError, Write
-from router.shared.board import as_store_error
+from router.shared.base import Drop, Hold, Holder, Store, StoreError, Write, as_store_error
 from router.shared.bond import Bond
 
 logger = logging.getLogger(__name__)

@@ -135,13 +135,6 @@ class StoreSuite:
         assert found[B] == blocks
         assert 1 <= found[A] <= 10
 
-    async def test_a_hole_anywhere_ends_a_run(self, store: Store) -> None:
-        keys = chain(64)
-        await store.write(self.epoch, [Hold(A, 0, keys[:10] + keys[20:]), Hold(B, 0, keys)])
-        (found,) = await self._runs(store, keys)
-        assert found[B] == 64
-        assert 1 <= found[A] < 64
-
     async def test_what_is_dropped_is_not_found(self, store: Store) -> None:
         keys = chain(30)
         await store.write(self.epoch, [Hold(A, 0, keys), Hold(B, 0, keys)])

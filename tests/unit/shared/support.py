@@ -20,10 +20,11 @@ from router.shared.base import (
     Row,
     StoreError,
     Write,
+    as_store_error,
     pack_rows,
     rows_of,
 )
-from router.shared.board import BoardKeeper, as_store_error
+from router.shared.board import BoardKeeper
 from router.shared.bond import Bond
 from router.shared.memory_store import MemoryStore, Shelf
 from tests.unit.support import fleet_of

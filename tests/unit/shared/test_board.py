@@ -23,9 +23,9 @@ from router.shared.base import (
     Share,
     StoreError,
     Told,
+    as_store_error,
     stamp_of,
 )
-from router.shared.board import as_store_error
 from tests.unit.shared.support import AWAY, KV_TOKENS, Router, Town
 
 A, B = WorkerId("a:8000"), WorkerId("b:8000")

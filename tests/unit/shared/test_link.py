@@ -32,7 +32,7 @@ HASTE_S = 0.2
 
 PASSWORD = "p@ss/w:rd#1"
 LEAKY = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-"""What is not closed while this test fails as expected is no other test's fault."""
+"""The driver leaves connections that were being made, to servers that died or did not answer, to the collector."""
 
 EPOCH = b"test"
 KEYS = by_place([key * 7919 for key in range(1, 40)])

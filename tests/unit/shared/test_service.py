@@ -11,9 +11,8 @@ from router.index.union import UnionIndex
 from router.prompt.identity import TokenIdentity
 from router.prompt.segments import by_place
 from router.prompt.token_blocks import token_keys
-from router.shared.base import GPU, Replica, StoreError
+from router.shared.base import GPU, Replica, StoreError, as_store_error
 from router.shared.base import Told as Gauged
-from router.shared.board import as_store_error
 from router.shared.bond import Bond
 from router.shared.facts import Told
 from router.shared.service import Ends, Shared
