@@ -3,6 +3,7 @@
 import ssl
 from dataclasses import dataclass
 
+from router.attempts import Attempts
 from router.edge.admin import WorkerView, admin_app
 from router.edge.asgi import AsgiRouter
 from router.edge.exchange import EdgeServices, RequestIds, Routes
@@ -15,6 +16,7 @@ from router.gateway import Gateway
 from router.index.memory import MemoryIndex
 from router.index.predicted import PredictedIndex
 from router.insight import Insight, insight
+from router.passage import Passage
 from router.process import installed_version
 from router.prompt.caller import Callers
 from router.prompt.endpoints import EndpointTable
@@ -82,7 +84,9 @@ def build(settings: Settings, log: RequestLog) -> App:
     learner = Learner(index, identities, cost, metrics)
     reporter = Reporter(fleet, learner, known.exact, homes, metrics, log)
     intake = Intake(fleet, identities, homes, chooser.look_up)
-    gateway = Gateway(fleet, intake, prompts, index, dispatch, reporter)
+    passage = Passage(reporter)
+    attempts = Attempts(fleet, intake, index, dispatch, reporter, passage)
+    gateway = Gateway(intake, prompts, dispatch, reporter, attempts, passage)
     engine = VllmEngine(api_key=settings.worker_api_key, timeout_s=settings.health_timeout_s)
     health, poller = _health(fleet, engine, settings), _poller(fleet, engine, settings, dispatch)
     if shared is not None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from router import errors
+from router.attempts import Attempts
 from router.errors import RouterError
 from router.fleet.worker import Worker
 from router.gateway import Gateway
@@ -14,6 +15,7 @@ from router.ids import Headers
 from router.index.memory import MemoryIndex
 from router.index.predicted import PredictedIndex
 from router.journey import Journey
+from router.passage import Passage
 from router.prompt.caller import Callers
 from router.prompt.identity import TextIdentity
 from router.prompts import Prompts
@@ -165,8 +167,12 @@ class Stage:
         self.dispatch = Dispatch(self.chooser, self.admission, aside, Callers("x-tenant-id"))
         self.fleet.on_change = self.dispatch.stir
         intake = Intake(self.fleet, self.identities, self.homes, self.chooser.look_up)
+        self.passage = Passage(self.reporter)
+        self.attempts = Attempts(
+            self.fleet, intake, self.index, self.dispatch, self.reporter, self.passage
+        )
         self.gateway = Gateway(
-            self.fleet, intake, Prompts(self.exact), self.index, self.dispatch, self.reporter
+            intake, Prompts(self.exact), self.dispatch, self.reporter, self.attempts, self.passage
         )
         self.clients: list[FakeDownstream] = []
         self.began: list[Journey] = []
@@ -217,5 +223,5 @@ class Stage:
             assert not list(worker.load)
         for client in self.clients:
             assert client.source is None, "nobody slows down a connection that serves others"
-        assert not self.gateway._tasks
+        assert not self.passage._tasks
         assert len(self.dispatch) == 0

@@ -16,6 +16,8 @@ ELSEWHERE = {
     "setting_types.py": "test_settings.py",
     "setting_sources.py": "test_settings.py",
     "assembly.py": "test_app.py",
+    "attempts.py": "test_gateway.py",
+    "passage.py": "test_gateway.py",
     "settings/caches.py": "test_settings.py",
     "settings/choosing.py": "test_settings.py",
     "settings/serving.py": "test_settings.py",
