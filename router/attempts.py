@@ -3,25 +3,44 @@
 What happens is told by the worker's connection, so that an attempt needs a task only to open one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import perf_counter
 
-from router.errors import RouterError, no_worker
-from router.fleet.fleet import Fleet
+import msgspec
+
+from router.errors import OUT_OF_TIME, RouterError, engine_died, no_worker
 from router.fleet.lease import Lease
+from router.fleet.passive import PassiveHealth
 from router.fleet.ranks import RANK, rank_header
 from router.fleet.worker import Worker
 from router.index.knowledge import Knowledge
 from router.journey import Journey
 from router.passage import Passage
+from router.proxy.downstream import Nobody
 from router.proxy.relay import Relay
-from router.proxy.retry import NO_REFUSALS, REFUSALS, UNREACHABLE, Step, after_failure
-from router.report import Reporter
+from router.proxy.retry import Attempted, Step, after_failure
+from router.resumption import Resumption
 from router.routing.dispatch import Dispatch
 from router.routing.explain import told
 from router.routing.intake import Intake
 from router.upstream.connection import Connection
 from router.upstream.headers import EXPLAIN, RequestLine, request_head
+from router.upstream.limits import NO_LIMITS, TimeLimits
+
+REFUSED = no_worker("The workers that are left have refused the request.")
+
+
+class AttemptOptions(msgspec.Struct, frozen=True):
+    """`limits`, and those of endpoints that have their own; `retry_budget`: share of a worker's requests that are sent on
+    if it refuses them; `resume`: streams go on elsewhere unless a request says otherwise; `abandoned_s`: for how long an answer is awaited whose
+    client left.
+    """
+
+    limits: TimeLimits = NO_LIMITS
+    by_endpoint: Mapping[str, TimeLimits] = {}
+    retry_budget: float = 0.2
+    resume: bool = False
+    abandoned_s: float = 0.0
 
 
 class Attempts:
@@ -29,20 +48,22 @@ class Attempts:
 
     def __init__(
         self,
-        fleet: Fleet,
         intake: Intake,
         index: Knowledge,
         dispatch: Dispatch,
-        reporter: Reporter,
         passage: Passage,
+        health: PassiveHealth,
+        options: AttemptOptions | None = None,
     ) -> None:
         self.admit: Callable[[Journey], None] = _nowhere
-        self._fleet = fleet
         self._intake = intake
         self._index = index
         self._dispatch = dispatch
-        self._reporter = reporter
+        self._reporter = passage.reporter
         self._passage = passage
+        self._health = health
+        self._options = options = options or AttemptOptions()
+        self._resumption = Resumption(passage.reporter, usually=options.resume)
 
     def start(self, journey: Journey) -> None:
         """Send it to the worker that was decided on."""
@@ -66,78 +87,161 @@ class Attempts:
             self._send(journey, connection)
 
     def _send(self, journey: Journey, connection: Connection) -> None:
-        incoming, worker, client = journey.incoming, journey.decision.worker, journey.client
-        added = [(b"x-request-id", journey.request_id), (b"x-router-worker", worker.wire_id)]
-        if incoming.by_name.get(EXPLAIN) == b"1":
-            added += told(journey.decision, journey.queued_s)
-        relay = journey.relay = Relay(
-            client,
-            added,
-            REFUSALS if len(journey.question.candidates) > 1 else NO_REFUSALS,
-            self._reporter.series(journey).itl,
-            lambda at: self._prefilled(journey, at),
-            lambda error: self._ended(journey, error),
-        )
+        incoming, worker = journey.incoming, journey.decision.worker
+        relay = self._relay(journey, worker)
         line = RequestLine(
             incoming.method, worker.pool.address.prefix + incoming.target, journey.request_id
         )
         rank = rank_header(worker, incoming.by_name.get(RANK))
-        head = request_head(line, worker.authority, incoming.headers, len(incoming.body), rank)
+        head = request_head(line, worker.authority, incoming.headers, len(journey.body), rank)
         if incoming.endpoint.generates:
             self._index.sent(worker.id, journey.question.identity)
             journey.expected_at.append(worker.id)
-        client.feed_from(connection)
+        journey.client.feed_from(connection)
         journey.connection = connection
         journey.sent_at = perf_counter()
-        connection.send(head, incoming.body, relay, is_head=incoming.method == b"HEAD")
+        worker.budget.earn(self._options.retry_budget)
+        limits = self._options.by_endpoint.get(incoming.endpoint.name, self._options.limits)
+        connection.limit(limits, journey.arrived_at)
+        connection.send(head, journey.body, relay, is_head=incoming.method == b"HEAD")
+
+    def _relay(self, journey: Journey, worker: Worker) -> Relay:
+        """What is to handle the answer: as before where it goes on with one that had begun."""
+        others = len(journey.question.candidates) > 1 and worker.budget.enough
+        if journey.resumed:
+            assert journey.relay is not None
+            journey.relay.expect(may_refuse=True)
+            return journey.relay
+        added = [(b"x-request-id", journey.request_id), (b"x-router-worker", worker.wire_id)]
+        if journey.incoming.by_name.get(EXPLAIN) == b"1":
+            added += told(journey.decision, journey.queued_s)
+        relay = journey.relay = Relay(
+            journey.client,
+            added,
+            self._reporter.series(journey).itl,
+            lambda at: self._prefilled(journey, at),
+            lambda error: self._ended(journey, error),
+            self._resumption.transcript(journey) if journey.request.stream else None,
+        )
+        relay.expect(may_refuse=others, generates=journey.incoming.endpoint.generates)
+        return relay
+
+    def finish(self, journey: Journey) -> bool:
+        """Let an answer go on whose client left; False: there is none, or it is not wanted."""
+        limits, relay = TimeLimits(total_s=self._options.abandoned_s), journey.relay
+        if not limits.total_s or journey.connection is None or relay is None:
+            return False
+        journey.client.feed_from(None)
+        journey.client = Nobody()
+        relay.divert(journey.client)
+        journey.connection.limit(limits, perf_counter())
+        journey.connection.resume_reading()
+        return True
 
     # -- what comes of it ----------------------------------------------------------------------
 
     def _prefilled(self, journey: Journey, at: float) -> None:
         """The answer has begun."""
         journey.lease.first_token(at)
-        self._reporter.first_token(journey)
+        if not journey.resumed:
+            self._reporter.first_token(journey)
+        if journey.asked is None:
+            journey.body = b""
+            journey.request.shed()
 
     def _ended(self, journey: Journey, error: RouterError | None) -> None:
         """The worker's answer is whole, refused, or lost."""
+        relay, worker, connection = journey.relay, journey.decision.worker, journey.connection
         journey.connection = None
-        if journey.relay is not None and journey.relay.refused:
-            self._retry(journey, Step.NEXT_WORKER, "refused")
+        assert relay is not None
+        if error is not None and connection is not None:  # it may still be at it
+            connection.abort()
+        if journey.cancelled:
+            self._passage.conclude(journey)
+        elif relay.refused:
+            self._refused(journey, relay, worker)
         elif error is not None:
             self._failed(journey, error)
         else:
+            if relay.failed:
+                self._health.failed(worker, engine_died("ended its answer with an error"))
+            elif relay.answered >= 400 or worker.circuit.troubled:
+                self._health.answered(worker, relay.answered, relay.retry_after_s)
             self._passage.conclude(journey)
 
+    def _refused(self, journey: Journey, relay: Relay, worker: Worker) -> None:
+        self._health.answered(worker, relay.answered, relay.retry_after_s)
+        if relay.drains:
+            self._health.drains(worker)
+        worker.budget.spend()
+        if journey.given:
+            self._resume(journey, engine_died(f"refused to go on ({relay.answered})"))
+        else:
+            self._retry(journey, Step.NEXT_WORKER, "refused", no_others=REFUSED)
+
     def _failed(self, journey: Journey, error: RouterError) -> None:
-        """Try again for as long as nobody can have started."""
-        if error.code == UNREACHABLE:
-            self._fleet.mark_down(journey.decision.worker, error.message)
+        """Try again for as long as that is safe, or go on elsewhere."""
+        self._health.failed(journey.decision.worker, error)
+        if error.code == OUT_OF_TIME:
+            self._passage.give_up(journey, error)
+            return
+        if journey.given:
+            self._resume(journey, error)
+            return
         step = after_failure(
             error,
-            journey.client.started,
-            reconnected=journey.fresh,
-            others=bool(self._others(journey)),
+            Attempted(
+                started=journey.client.started and not journey.pinged,
+                reconnected=journey.fresh,
+                stores=journey.request.endpoint.stores,
+                lost=journey.lost,
+            ),
         )
         if step is Step.GIVE_UP:
             self._passage.give_up(journey, error)
-        else:
-            self._retry(journey, step, step.value)
+            return
+        if step is Step.START_OVER:
+            journey.lost += 1
+        self._retry(journey, step, step.value, no_others=error)
 
-    def _retry(self, journey: Journey, step: Step, reason: str) -> None:
+    def _retry(self, journey: Journey, step: Step, reason: str, no_others: RouterError) -> None:
         """Once more on a new connection, or through the queue to another worker, as old as it is."""
-        self._reporter.retried(reason)
         journey.release()
         if step is Step.RECONNECT:
+            self._reporter.retried(reason)
             journey.fresh = True
             self._passage.step(journey, self.start)
             return
-        question, others = journey.question, self._others(journey)
-        if not others:  # there was another when this one was sent
-            self._passage.give_up(
-                journey, no_worker("The workers that are left have refused the request.")
-            )
+        self._note_tried(journey, again=step is Step.START_OVER)
+        self._elsewhere(journey, no_others, reason)
+
+    def _resume(self, journey: Journey, error: RouterError) -> None:
+        """Have another worker go on with an answer that the client has some of; else it ends with `error`."""
+        journey.release()
+        self._note_tried(journey, again=True)
+        if self._resumption.complete(journey):
+            self._passage.conclude(journey)
             return
-        question.tried = (*question.tried, journey.decision.worker)
+        end = self._resumption.go_on(journey, error, others=bool(self._others(journey)))
+        if end is not None:
+            self._passage.give_up(journey, end)
+        else:
+            self._elsewhere(journey, error, "resumed")
+
+    def _note_tried(self, journey: Journey, *, again: bool) -> None:
+        """This worker was asked. `again`: if nobody is left, who broke off before may be well again."""
+        question, worker = journey.question, journey.decision.worker
+        question.tried = (*question.tried, worker)
+        if again and not self._others(journey):
+            question.tried = (worker,)
+
+    def _elsewhere(self, journey: Journey, error: RouterError, reason: str) -> None:
+        """Through the queue to a worker that was not tried; with `error` if there is none."""
+        question, others = journey.question, self._others(journey)
+        if not others:
+            self._passage.give_up(journey, error)
+            return
+        self._reporter.retried(reason)
         question.candidates = others
         question.overlaps = self._dispatch.look_up(question.identity)
         question.now = perf_counter()
@@ -151,8 +255,7 @@ class Attempts:
             workers = self._intake.able(journey.request)
         except RouterError:
             return []
-        asked = (*journey.question.tried, journey.decision.worker)
-        return [worker for worker in workers if worker not in asked]
+        return [worker for worker in workers if worker not in journey.question.tried]
 
 
 def _nowhere(journey: Journey) -> None:

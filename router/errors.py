@@ -20,7 +20,8 @@ class Source(StrEnum):
 class RouterError(Exception):
     """A failure with the answer it deserves.
 
-    `retryable` means that no worker can have started on the request, so that another may be asked.
+    `retryable` means that no worker can have started on the request, so that another may be asked. `kind`: what
+    OpenAI's API calls its type, where that does not follow from the source; `fields`: further header fields.
     """
 
     status: int
@@ -30,6 +31,8 @@ class RouterError(Exception):
     retryable: bool = field(default=False, kw_only=True)
     param: str | None = field(default=None, kw_only=True)
     retry_after_s: int | None = field(default=None, kw_only=True)
+    kind: str | None = field(default=None, kw_only=True)
+    fields: tuple[tuple[bytes, bytes], ...] = field(default=(), kw_only=True)
 
     def __str__(self) -> str:
         return self.message
@@ -102,11 +105,18 @@ def body_too_large(limit: int) -> RouterError:
     )
 
 
+UNREACHABLE = "worker_unreachable"
+STALE = "worker_connection_reset"
+LOST = "worker_connection_lost"
+TIMED_OUT = "worker_timeout"
+BAD_RESPONSE = "worker_bad_response"
+
+
 def connect_failed(worker: str, detail: str) -> RouterError:
     """The worker could not be reached: nothing was sent."""
     return RouterError(
         502,
-        "worker_unreachable",
+        UNREACHABLE,
         f"Worker {worker} cannot be reached: {detail}.",
         source=Source.UPSTREAM,
         retryable=True,
@@ -130,7 +140,7 @@ def stale_connection(worker: str) -> RouterError:
     """A kept-alive connection was closed by the worker as the request went out."""
     return RouterError(
         502,
-        "worker_connection_reset",
+        STALE,
         f"Worker {worker} closed a kept-alive connection before answering.",
         source=Source.UPSTREAM,
         retryable=True,
@@ -141,17 +151,51 @@ def worker_lost(worker: str, when: str) -> RouterError:
     """The connection ended early; the worker may have worked on the request."""
     return RouterError(
         502,
-        "worker_connection_lost",
+        LOST,
         f"Worker {worker} closed the connection {when}. The request may have been processed in part.",
         source=Source.UPSTREAM,
     )
+
+
+def worker_timeout(worker: str, what: str) -> RouterError:
+    """The worker took longer than a limit allows, or is dead; its connection is closed, which ends its work."""
+    return RouterError(
+        504,
+        TIMED_OUT,
+        f"Worker {worker} {what}.",
+        source=Source.UPSTREAM,
+    )
+
+
+RESUME_FAILED = "resume_failed"
+OUT_OF_TIME = "request_timeout"
+
+
+def cannot_go_on(what: str) -> RouterError:
+    """A worker was asked to go on with another one's answer, and cannot."""
+    return RouterError(502, RESUME_FAILED, f"The worker {what}.", source=Source.UPSTREAM)
+
+
+def out_of_time(seconds: float) -> RouterError:
+    """The request has taken as long as any may."""
+    return RouterError(
+        504,
+        OUT_OF_TIME,
+        f"The answer was not complete {seconds:g} s after the request. Ask for less, or raise `total_timeout_s`.",
+        source=Source.UPSTREAM,
+    )
+
+
+def engine_died(what: str) -> RouterError:
+    """The worker says itself that it cannot complete its answer."""
+    return RouterError(502, LOST, f"The worker {what}.", source=Source.UPSTREAM)
 
 
 def bad_response(worker: str, detail: str) -> RouterError:
     """The worker's answer is not valid HTTP."""
     return RouterError(
         502,
-        "worker_bad_response",
+        BAD_RESPONSE,
         f"Worker {worker} sent an invalid HTTP response: {detail}.",
         source=Source.UPSTREAM,
     )

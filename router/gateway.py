@@ -10,14 +10,16 @@ from time import perf_counter
 
 from msgspec.structs import replace
 
+from router.access.tenant import Tenant
 from router.attempts import Attempts
 from router.errors import SHUTTING_DOWN, RouterError
 from router.journey import Journey
+from router.keepalive import KeepAlive
 from router.passage import Passage
+from router.prompt.caller import tell_worker
 from router.prompt.request import Incoming, Request
 from router.prompts import Prompts
 from router.proxy.downstream import Downstream
-from router.report import Reporter
 from router.routing.dispatch import Dispatch
 from router.routing.intake import Intake
 from router.routing.policy import Decision
@@ -31,16 +33,17 @@ class Gateway:
         intake: Intake,
         prompts: Prompts,
         dispatch: Dispatch,
-        reporter: Reporter,
         attempts: Attempts,
         passage: Passage,
+        keep_alive: KeepAlive,
     ) -> None:
         self._intake = intake
         self._prompts = prompts
         self._dispatch = dispatch
-        self._reporter = reporter
+        self._reporter = passage.reporter
         self._attempts = attempts
         self._passage = passage
+        self._keep_alive = keep_alive
         attempts.admit = self._admit
 
     def begin(self, incoming: Incoming, request_id: bytes, client: Downstream) -> Journey:
@@ -52,10 +55,20 @@ class Gateway:
     def _set_out(self, journey: Journey) -> None:
         request = journey.request = Request(journey.incoming)
         journey.model = request.model
+        if journey.incoming.tenant is not None:
+            self._enter(journey, journey.incoming.tenant)
+        if request.stream:
+            self._keep_alive.watch(journey)
         if self._prompts.shared and (response_id := self._intake.unknown_home(request)):
             self._passage.begin_task(journey, lambda: self._find_home(journey, response_id))
         else:
             self._ask(journey)
+
+    def _enter(self, journey: Journey, tenant: Tenant) -> None:
+        """The tenant's quotas have to allow it."""
+        request = journey.request
+        tell_worker(request)
+        journey.ticket = tenant.admit(request.model, journey.arrived_at, runs=request.runs_a_model)
 
     async def _find_home(self, journey: Journey, response_id: str) -> None:
         """Another router may know who stores what the request refers to."""
@@ -69,6 +82,8 @@ class Gateway:
         request = journey.request
         question, journey.bound = self._intake.question(request, journey.arrived_at)
         journey.question = question
+        if journey.ticket is not None and request.endpoint.works:
+            journey.ticket.charge(question.identity.tokens, journey.arrived_at)
         self._reporter.degraded(journey)
         if self._prompts.wanted(request, question.candidates, bound=bool(journey.bound)):
             self._passage.begin_task(journey, lambda: self._identify(journey))
@@ -100,10 +115,13 @@ class Gateway:
         self.give_up(Journey(incoming, request_id, client), error)
 
     def cancel(self, journey: Journey) -> None:
-        """The client left: the worker's connection is closed, which ends its work."""
+        """The client left: the worker's connection is closed, which ends its work; or that is let go on, if so configured,
+        for the sake of what it leaves in the cache.
+        """
         if not journey.over:
             journey.cancelled = True
-            self._passage.conclude(journey)
+            if not self._attempts.finish(journey):
+                self._passage.conclude(journey)
 
     def close(self) -> None:
         """The router stops: requests that wait for whatever are told so."""

@@ -13,6 +13,7 @@ from router.errors import RouterError
 from router.events.feeds import EventFeeds
 from router.events.finder import SourceFinder
 from router.events.ledger import GPU
+from router.events.silence import Silence
 from router.events.sources import ConfiguredSources, discover
 from router.events.tier import BlockSink
 from router.exact import ExactPrompts, TierEvents
@@ -77,6 +78,7 @@ class Insight:
     tiers: TierService | None
     sizes: dict[str, Set[int]]
     heard: dict[WorkerId, Told]
+    silence: Silence
     shared: Shared | None = None
 
     def tasks(self) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
@@ -102,6 +104,7 @@ class Insight:
         whole = {worker: each.block for worker, each in told.items() if each.whole}
         partly = {worker: each.block for worker, each in told.items() if not each.whole}
         self.knowledge.keep(whole, now, partly)
+        self.silence.keep(self.feeds.counters(), now)
         for medium in _MEDIA:
             self.sizes[medium] = self.feeds.block_sizes(medium)
 
@@ -206,7 +209,13 @@ def insight(
         shared.teller.block_of, shared.facts.heard = knowledge.block_of, lambda: heard
         if finder is not None:
             finder.follows = shared.owns
-    return Insight(knowledge, exact, library, feeds, finder, tiers, sizes, heard, shared)
+    silence = Silence(lambda worker: _spent(fleet, worker))
+    return Insight(knowledge, exact, library, feeds, finder, tiers, sizes, heard, silence, shared)
+
+
+def _spent(fleet: Fleet, worker: WorkerId) -> int:
+    known = fleet.get(worker)
+    return 0 if known is None else known.load.spent
 
 
 def _sinks(indexes: Mapping[str, UnionIndex], shared: Shared | None) -> Mapping[str, BlockSink]:

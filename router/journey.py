@@ -4,6 +4,7 @@ import asyncio
 from time import perf_counter
 from typing import Protocol
 
+from router.access.tenant import Ticket
 from router.errors import RouterError
 from router.fleet.lease import Lease
 from router.fleet.load import PendingPrefill
@@ -11,6 +12,7 @@ from router.ids import WorkerId
 from router.prompt.request import Incoming, Request
 from router.proxy.downstream import Downstream
 from router.proxy.relay import Relay
+from router.proxy.resume import Asked
 from router.routing.policy import Decision, Question
 from router.upstream.connection import Connection
 
@@ -39,14 +41,18 @@ class Journey:
     waits for a worker; `relay` and `connection` belong to the running attempt, `task` to a step that takes time.
     `bound`: why no other worker will do, empty when any will. `expected_at`: workers that the prompt was sent to
     and that have not begun to answer. `fresh`: a kept-alive connection failed, only new ones are used from now on. Times are
-    `perf_counter` seconds; 0.0: not reached. `queued_s`: waited for a worker, in all.
+    `perf_counter` seconds; 0.0: not reached. `queued_s`: waited for a worker, in all. `body`: what the next worker is sent.
+    `lost`: workers that broke off before the client had anything; `resumed`: times that an answer went on elsewhere;
+    `asked`: what it takes for that, else `unresumable` says why it cannot. `pinged`: the client has the head of a stream, and comments.
     """
 
     __slots__ = (
         "_pilot",
         "_waiting_since",
         "arrived_at",
+        "asked",
         "attempts",
+        "body",
         "bound",
         "cancelled",
         "client",
@@ -58,15 +64,20 @@ class Journey:
         "fresh",
         "incoming",
         "lease",
+        "lost",
         "model",
+        "pinged",
         "question",
         "queue",
         "queued_s",
         "relay",
         "request",
         "request_id",
+        "resumed",
         "sent_at",
         "task",
+        "ticket",
+        "unresumable",
     )
 
     request: Request
@@ -85,6 +96,12 @@ class Journey:
         self.ended_at = 0.0
         self.queued_s = 0.0
         self.attempts = 0
+        self.lost = 0
+        self.resumed = 0
+        self.asked: Asked | None = None
+        self.unresumable = ""
+        self.pinged = False
+        self.body = incoming.body
         self.bound = ""
         self.fresh = False
         self.cancelled = False
@@ -93,6 +110,7 @@ class Journey:
         self.relay: Relay | None = None
         self.connection: Connection | None = None
         self.task: asyncio.Task[None] | None = None
+        self.ticket: Ticket | None = None
         self.expected_at: list[WorkerId] = []
         self.error: RouterError | None = None
 
@@ -105,6 +123,12 @@ class Journey:
     def routed(self) -> bool:
         """A worker was chosen."""
         return self.attempts > 0
+
+    @property
+    def given(self) -> bool:
+        """The client has some of an answer, which another worker could only go on with."""
+        relay = self.relay
+        return relay is not None and relay.begun and not (self.pinged and not relay.head)
 
     def prefill(self) -> PendingPrefill:
         """What the request adds to its worker's work."""
@@ -161,7 +185,8 @@ class Journey:
 
         Without cycles a request's memory is free at once, and not when the collector comes by.
         """
-        self.incoming.body = b""
+        self.incoming.body = self.body = b""
+        self.asked = None
         del self.client
         if self.relay is not None:
             self.relay.forget()
@@ -171,5 +196,7 @@ class Journey:
     def end(self) -> None:
         """Whatever way it ended: nothing is held any more."""
         self.release()
+        if self.ticket is not None:
+            self.ticket.release()
         self.client.feed_from(None)
         self.ended_at = perf_counter()

@@ -17,7 +17,7 @@ class Passage:
     """Takes journeys through their steps, and to their end."""
 
     def __init__(self, reporter: Reporter) -> None:
-        self._reporter = reporter
+        self.reporter = reporter
         self._tasks: dict[asyncio.Task[None], Journey] = {}
 
     def step(self, journey: Journey, step: Callable[[Journey], None]) -> None:
@@ -54,14 +54,17 @@ class Passage:
     def give_up(self, journey: Journey, error: RouterError) -> None:
         """End a journey with an error."""
         journey.error = error
-        in_band = journey.relay is not None and journey.relay.open_ended
+        relay = journey.relay
+        in_band = journey.pinged or (relay is not None and relay.open_ended)
+        if relay is not None and relay.begun and not in_band and journey.client.take_back():
+            relay.status = 0
         journey.client.fail(error, in_band=in_band)
         self.conclude(journey)
 
     def conclude(self, journey: Journey) -> None:
         """The journey is over, whatever way it ended."""
         journey.end()
-        self._reporter.conclude(journey)
+        self.reporter.conclude(journey)
 
     def close(self, error: RouterError) -> None:
         """End all journeys that wait for a task of theirs."""

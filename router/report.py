@@ -4,6 +4,7 @@ import logging
 from datetime import UTC, datetime
 from time import perf_counter
 
+from router.access.tenant import Ticket
 from router.errors import Source
 from router.exact import ExactPrompts
 from router.fleet.fleet import Fleet
@@ -53,14 +54,21 @@ class Reporter:
 
     def degraded(self, journey: Journey) -> None:
         """Count a request that is routed with less than full knowledge."""
-        if not journey.question.candidates[0].up:
+        first = journey.question.candidates[0]
+        if not first.serves:
             self._metrics.degraded["no_worker_up"] += 1
+        elif not first.circuit.plain and first.circuit.open_for(journey.question.now):
+            self._metrics.degraded["all_ejected"] += 1
         if not journey.request.prompt and journey.request.endpoint.generates:
             self._metrics.degraded["prompt_unknown"] += 1
 
     def retried(self, reason: str) -> None:
         """An attempt failed in a way that allowed another."""
         self._metrics.retries[reason] += 1
+
+    def resumed(self, outcome: str) -> None:
+        """An answer broke off: it was `resumed` elsewhere, `completed` here, or that was `impossible`."""
+        self._metrics.resumed[outcome] += 1
 
     def first_token(self, journey: Journey) -> None:
         """An answer has begun: if it is a stream, then with a token that shows how fast the worker is."""
@@ -84,6 +92,8 @@ class Reporter:
             except Exception:  # the request is over; what it taught is lost, and nothing else
                 logger.exception("learning from request %r failed", journey.request_id)
         self._end_expectations(journey)
+        if journey.ticket is not None:
+            journey.ticket.settle(*_spent(journey, journey.ticket, usage), journey.ended_at)
         journey.forget()
         self._waiting.append((journey, usage))
         if len(self._waiting) >= _BATCH:
@@ -140,6 +150,8 @@ class Reporter:
         series.outcomes[outcome] += 1
         series.duration.observe(journey.ended_at - journey.arrived_at)
         series.prompt_tokens += usage.prompt_tokens or 0
+        if journey.incoming.tenant is not None:
+            journey.incoming.tenant.outcomes[outcome] += 1
         if journey.queued_s:
             series.queue_wait.observe(journey.queued_s)
         error = journey.error
@@ -158,6 +170,24 @@ def _whole(journey: Journey) -> bool:
     return journey.error is None and not journey.cancelled
 
 
+def _spent(journey: Journey, ticket: Ticket, usage: Usage) -> tuple[int, int]:
+    """Tokens of prompt and answer that count: as the worker says, else as far as the request is known to have come.
+    What a worker was given to do counts also when the client did not wait for it.
+    """
+    relay = journey.relay
+    if not journey.incoming.endpoint.works:
+        return 0, 0
+    tokens = relay.tokens if relay is not None and relay.status == 200 else 0
+    completion, prompt = usage.completion_tokens or 0, usage.prompt_tokens
+    if not _whole(journey) or usage.completion_tokens is None:
+        completion = max(completion, tokens)
+    if prompt is None:
+        answered = tokens or (relay is not None and relay.status == 200 and _whole(journey))
+        began = answered or (journey.cancelled and journey.sent_at)
+        prompt = round(ticket.charged) if began else 0
+    return prompt, completion
+
+
 def _status(journey: Journey) -> int:
     """The answer's status; 499 when the client left before there was one."""
     relay, error = journey.relay, journey.error
@@ -170,6 +200,8 @@ def _outcome(journey: Journey) -> str:
     """One of `ok`, `client_error`, `upstream_error`, `router_error`, `cancelled`."""
     if journey.cancelled:
         return "cancelled"
+    if journey.relay is not None and journey.relay.failed:
+        return "upstream_error"
     if journey.error is not None:
         return f"{journey.error.source}_error"
     status = _status(journey)
@@ -185,6 +217,7 @@ def _line(journey: Journey, usage: Usage, outcome: str, stamp: str) -> RequestLi
     return RequestLine(
         ts=stamp,
         request_id=journey.request_id.decode("latin-1"),
+        tenant=journey.incoming.tenant.name if journey.incoming.tenant else None,
         model=journey.model,
         endpoint=journey.incoming.endpoint.name,
         worker=decision.worker.id if decision else None,
@@ -201,4 +234,5 @@ def _line(journey: Journey, usage: Usage, outcome: str, stamp: str) -> RequestLi
         ttft_ms=round((first - arrived) * 1e3, 3) if first else None,
         duration_ms=round((journey.ended_at - arrived) * 1e3, 3),
         attempts=journey.attempts,
+        resumed=journey.resumed,
     )

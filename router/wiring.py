@@ -54,6 +54,7 @@ def _samples(fleet: Fleet, insight: Insight) -> Callable[[], Iterable[WorkerSamp
             WorkerSample(
                 worker.id,
                 worker.up,
+                worker.state(now),
                 worker.load.own,
                 worker.load.part(now).tokens,
                 insight.blocks(worker.id),

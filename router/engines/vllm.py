@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
-from router.engines.base import Gauges, ModelCard, WorkerReport
+from router.engines.base import Condition, Gauges, ModelCard, WorkerReport
 from router.errors import RouterError
-from router.upstream.fetch import fetch
+from router.upstream.fetch import Answer, fetch
 from router.upstream.pool import Pool
 
 _CACHE_CONFIG = re.compile(rb"^vllm:cache_config_info\{(.*)\} \S+$", re.MULTILINE)
@@ -18,6 +18,18 @@ _RUNNING = b"\nvllm:num_requests_running{"
 _WAITING = b"\nvllm:num_requests_waiting{"
 _KV_USAGE = b"\nvllm:kv_cache_usage_perc{"
 _ENGINE = re.compile(rb'[{,]engine="(\d{1,9})"')
+_PAUSED = re.compile(rb'"is_paused"\s*:\s*true')
+_ASLEEP = re.compile(rb'^vllm:engine_sleep_state\{[^}]*"awake"\} 0(?:\.0)?$', re.MULTILINE)
+DRAINING = b"cannot schedule new futures after shutdown"
+"""What a worker answers with 500 to whatever is new, once it was told to end and while it ends what it has."""
+
+DEAD = b"EngineCore encountered an issue"
+"""What its server answers once the engine behind it has died."""
+
+ABORTED = b'"finish_reason":"abort"'
+"""Of an answer that it ended because it was told to stop, or to pause."""
+
+_COUNT = re.compile(rb"\d{1,9}")
 _LABEL = re.compile(rb'(\w+)="((?:[^"\\]|\\.)*)"')
 
 
@@ -28,14 +40,39 @@ class VllmEngine:
         self._api_key = api_key
         self._timeout_s = timeout_s
 
-    async def healthy(self, pool: Pool) -> bool:
-        """`GET /health` answers 200."""
-        answer = await fetch(pool, "/health", api_key=self._api_key, timeout_s=self._timeout_s)
-        return answer.status == 200
+    async def condition(self, pool: Pool, report: WorkerReport) -> Condition:
+        """`GET /health`, and what it does not know: a worker that drains lets `/detokenize` fail, which is cheap where
+        it does not; one that sleeps or pauses says so, if it was started to (`VLLM_SERVER_DEV_MODE`).
+        """
+        answer = await self._get(pool, "/health")
+        if answer.status != 200:
+            return Condition.ILL
+        if report.models and await self._drains(pool, next(iter(report.models))):
+            return Condition.DRAINING
+        if report.controls:
+            answer = await self._get(pool, "/is_paused")
+            if answer.status == 200 and _PAUSED.search(answer.body):
+                asleep = _ASLEEP.search(await self._metrics(pool))
+                return Condition.ASLEEP if asleep else Condition.PAUSED
+        return Condition.SERVING
+
+    async def _drains(self, pool: Pool, model: str) -> bool:
+        question = msgspec.json.encode({"model": model, "tokens": [1]})
+        answer = await fetch(
+            pool,
+            "/detokenize",
+            api_key=self._api_key,
+            timeout_s=self._timeout_s,
+            body=question,
+        )
+        return answer.status == 500 and DRAINING in answer.body
+
+    async def _get(self, pool: Pool, path: str) -> Answer:
+        return await fetch(pool, path, api_key=self._api_key, timeout_s=self._timeout_s)
 
     async def describe(self, pool: Pool) -> WorkerReport:
         """`GET /v1/models` and, where there is one, `GET /metrics`."""
-        answer = await fetch(pool, "/v1/models", api_key=self._api_key, timeout_s=self._timeout_s)
+        answer = await self._get(pool, "/v1/models")
         if answer.status != 200:
             hint = " (is `worker_api_key` set?)" if answer.status == 401 else ""
             raise RouterError(
@@ -49,20 +86,28 @@ class VllmEngine:
             block_tokens,
             started_at_in(metrics),
             ranks_in(metrics),
+            await self._has_controls(pool),
         )
 
     async def gauges(self, pool: Pool) -> dict[int, Gauges]:
         """From `GET /metrics`, by data-parallel rank."""
-        answer = await fetch(pool, "/metrics", api_key=self._api_key, timeout_s=self._timeout_s)
+        answer = await self._get(pool, "/metrics")
         return gauges_in(answer.body) if answer.status == 200 else {}
 
     async def _metrics(self, pool: Pool) -> bytes:
         """The metrics page, empty when there is none: a worker need not have it."""
         try:
-            answer = await fetch(pool, "/metrics", api_key=self._api_key, timeout_s=self._timeout_s)
+            answer = await self._get(pool, "/metrics")
         except (RouterError, TimeoutError):
             return b""
         return answer.body if answer.status == 200 else b""
+
+    async def _has_controls(self, pool: Pool) -> bool | None:
+        """It serves the routes that tell of sleep and pause: not all do."""
+        try:
+            return (await self._get(pool, "/is_paused")).status == 200
+        except (RouterError, TimeoutError):
+            return None
 
 
 def models_in(body: bytes) -> dict[str, ModelCard]:
@@ -70,7 +115,7 @@ def models_in(body: bytes) -> dict[str, ModelCard]:
     try:
         listing: Any = msgspec.json.decode(body)
         return {str(card["id"]): card for card in listing["data"]}
-    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError) as error:
         raise RouterError(
             502, "worker_bad_response", "/v1/models is not a list of models"
         ) from error
@@ -79,7 +124,10 @@ def models_in(body: bytes) -> dict[str, ModelCard]:
 def started_at_in(metrics: bytes) -> float | None:
     """When the worker's process began, epoch seconds; None when the metrics do not tell."""
     match = _STARTED.search(metrics)
-    return float(match[1]) if match else None
+    with suppress(ValueError):
+        started = float(match[1]) if match else nan
+        return started if isfinite(started) else None
+    return None
 
 
 def cache_size_in(metrics: bytes) -> tuple[int | None, int | None]:
@@ -88,7 +136,7 @@ def cache_size_in(metrics: bytes) -> tuple[int | None, int | None]:
     for match in _CACHE_CONFIG.finditer(metrics):
         labels = dict(_LABEL.findall(match[1]))
         blocks, size = labels.get(b"num_gpu_blocks", b""), labels.get(b"block_size", b"")
-        if blocks.isdigit() and size.isdigit():
+        if _COUNT.fullmatch(blocks) and _COUNT.fullmatch(size):
             block = int(size)
             tokens = (int(blocks) - 1) * block  # one block is vLLM's null block
             smallest = tokens if smallest is None else min(smallest, tokens)

@@ -6,6 +6,8 @@ a batch that comes twice from one of the next life; the time that the worker wro
 
 from enum import Enum
 
+import xxhash
+
 
 class Verdict(Enum):
     """How a batch follows on the last one that was accepted."""
@@ -22,7 +24,7 @@ class Continuity:
     `whole`: all batches since the worker's start were accepted.
     """
 
-    __slots__ = ("begun", "last", "timestamp", "whole")
+    __slots__ = ("_unreadable", "begun", "last", "timestamp", "whole")
 
     def __init__(self) -> None:
         self.forget()
@@ -32,6 +34,7 @@ class Continuity:
         self.last: int | None = None
         self.timestamp = self.begun = 0.0
         self.whole = False
+        self._unreadable: int | None = None  # a digest of the last batch, if it could not be read
 
     def judge(self, number: int, timestamp: float) -> Verdict:
         """How this batch follows. The first one follows nothing: only number 0 has nothing before it."""
@@ -48,15 +51,20 @@ class Continuity:
             self.begun = timestamp
             self.whole = number == 0
         self.last, self.timestamp = number, timestamp
+        self._unreadable = None
 
-    def skip(self, number: int) -> None:
+    def skip(self, number: int, payload: bytes) -> None:
         """This batch cannot be read: if it is the next one it need not be asked for again."""
         if number == (0 if self.last is None else self.last + 1):
-            self.last = number
+            self.last, self._unreadable = number, xxhash.xxh3_64_intdigest(payload)
 
     def is_last(self, number: int, timestamp: float) -> bool:
         """This is the very batch that was accepted last: the worker still is in the same life."""
-        return number == self.last and timestamp == self.timestamp
+        return number == self.last and timestamp == self.timestamp and self._unreadable is None
+
+    def is_last_unreadable(self, number: int, payload: bytes) -> bool:
+        """The same of a batch that cannot be read."""
+        return number == self.last and self._unreadable == xxhash.xxh3_64_intdigest(payload)
 
     def spans(self, moment: float) -> bool:
         """Batches from before and, maybe, from after this moment were accepted."""

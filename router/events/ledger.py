@@ -14,6 +14,9 @@ GPU = "GPU"
 PORTION = 64
 """Blocks between two pauses: some 0.2 ms."""
 
+_LARGEST_BLOCK = 2**32 - 1
+"""Tokens of a block that keys can be made for."""
+
 _SPARSE = {
     "sliding_window",
     "sliding_window_mla",
@@ -163,7 +166,7 @@ def _adds_copies(event: BlockStored) -> bool:
 def _contents(event: BlockStored) -> Iterator[bytes] | None:
     """What the blocks consist of; None when the event does not say that of each."""
     size, count = event.block_size, len(event.block_hashes)
-    if size <= 0 or len(event.token_ids) != count * size:
+    if not 0 < size <= _LARGEST_BLOCK or len(event.token_ids) != count * size:
         return None
     try:
         packed = pack(event.token_ids)

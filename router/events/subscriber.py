@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from enum import Enum
 from itertools import chain
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from router.events.continuity import Continuity, Verdict
 from router.events.counters import Counters
@@ -42,6 +42,9 @@ class Replay(Protocol):
 OpenReplay = Callable[[int], Replay]
 """Asks for all batches from this number on."""
 
+_Gap: TypeAlias = tuple[int, int | None]
+"""Numbers of the batch behind a gap and of the last one before it."""
+
 
 def _epoch_s() -> float:
     return datetime.now(UTC).timestamp()
@@ -70,7 +73,8 @@ class Subscriber:
         self._open_replay: OpenReplay | None = None
         self._replay: Replay | None = None
         self._trusted = True  # the replay goes on where our knowledge ends
-        self._asked: tuple[int, int | None] | None = None
+        self._asked: _Gap | None = None  # before the batch at the head of the inbox
+        self._asked_again: _Gap | None = None  # in a replay
         self._unsure = False
         self._born_at = 0.0
 
@@ -165,7 +169,7 @@ class Subscriber:
         """Apply the batch at the head of the inbox, or find out first what is missing before it."""
         batch = decode(payload)
         if batch is None:
-            self._unreadable(number)
+            self._unreadable(number, payload)
         elif batch.timestamp < self._born_at:
             self.counters.duplicates += 1  # of a life that is over
         else:
@@ -190,9 +194,10 @@ class Subscriber:
             self.counters.lag_s = max(0.0, self._now() - batch.timestamp)
         self._inbox.popleft()
         self._inbox_bytes -= len(payload)
+        self._asked = None
 
     def _worth_asking(self, number: int) -> bool:
-        """Not if a replay for this very gap has brought nothing."""
+        """Not if replays for this very gap have not closed it, whatever else they brought."""
         before, self._asked = self._asked, (number, self._order.last)
         return self._open_replay is not None and before != self._asked
 
@@ -222,14 +227,14 @@ class Subscriber:
 
     def _replayed(self, number: int, payload: bytes) -> None:
         batch = decode(payload)
-        if batch is None:
-            self._unreadable(number)
-        elif batch.timestamp < self._born_at:
+        if batch is not None and batch.timestamp < self._born_at:
             self.counters.duplicates += 1
         elif not self._trusted:
-            self._trusted = self._order.is_last(number, batch.timestamp)
+            self._trusted = self._goes_on(number, batch, payload)
             if not self._trusted:
                 self._ask_from_the_start()
+        elif batch is None:
+            self._unreadable(number, payload)
         else:
             match self._order.judge(number, batch.timestamp):
                 case Verdict.NEXT:
@@ -239,11 +244,18 @@ class Subscriber:
                 case Verdict.GAP | Verdict.RESTART:
                     self._hole(number, batch)
 
+    def _goes_on(self, number: int, batch: Batch | None, payload: bytes) -> bool:
+        """The replay begins with the batch that was last: the worker still is in the same life."""
+        if batch is None:
+            return self._order.is_last_unreadable(number, payload)
+        return self._order.is_last(number, batch.timestamp)
+
     def _hole(self, number: int, batch: Batch) -> None:
         """Before the first batch of all: older ones are not kept. Between others: the worker had no room to send them."""
         if self._order.last is None:
             self._accept(number, batch)
-        elif self._worth_asking(number):
+        elif self._asked_again != (gap := (number, self._order.last)):
+            self._asked_again = gap
             self._end_replay()
             self._ask()
         else:
@@ -267,7 +279,7 @@ class Subscriber:
 
     def _accept(self, number: int, batch: Batch) -> None:
         self._order.accept(number, batch.timestamp)
-        self._asked = None
+        self._asked_again = None
         self.counters.batches += 1
         if any(isinstance(event, AllBlocksCleared) for event in batch.events):
             self._order.whole = True
@@ -278,6 +290,6 @@ class Subscriber:
         self._order.forget()
         self._work = chain(self._work, self._ledger.empty())
 
-    def _unreadable(self, number: int) -> None:
+    def _unreadable(self, number: int, payload: bytes) -> None:
         self.counters.unreadable += 1
-        self._order.skip(number)
+        self._order.skip(number, payload)

@@ -5,15 +5,20 @@ import ssl
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import count
+from time import perf_counter
 from typing import Any
 
-from router.engines.base import WorkerReport
+from router.engines.base import Condition, WorkerReport
 from router.errors import SHUTTING_DOWN, RouterError, model_not_found, no_worker
+from router.fleet.circuit import Circuit, CircuitOptions
 from router.fleet.worker import Worker, worker_id
 from router.ids import WorkerId
 from router.upstream.pool import Address, Pool
 
 logger = logging.getLogger(__name__)
+
+_LOOK_S = 1.0
+"""How exact limits on answers are."""
 
 
 class Fleet:
@@ -23,13 +28,24 @@ class Fleet:
     A server with several data-parallel ranks is several workers, which come and go, are up and down together.
     """
 
-    def __init__(self, tls: ssl.SSLContext | None, *, connect_s: float, idle_s: float) -> None:
+    def __init__(
+        self,
+        tls: ssl.SSLContext | None,
+        *,
+        connect_s: float,
+        idle_s: float,
+        circuits: CircuitOptions | None = None,
+    ) -> None:
         self.on_removed: Callable[[Worker], None] = _ignore
         self.on_report: Callable[[Worker], None] = _ignore
         self.on_change: Callable[[], None] = _nothing
         self._tls = tls
         self._connect_s = connect_s
         self._idle_s = idle_s
+        self._circuits = circuits
+        self._held_back: set[WorkerId] = set()
+        self._leaving: list[Pool] = []
+        self._looked_at = 0.0
         self._processes: dict[WorkerId, tuple[Worker, ...]] = {}
         self._workers: dict[WorkerId, Worker] = {}
         self._orders = count()
@@ -57,7 +73,7 @@ class Fleet:
     @property
     def ready(self) -> bool:
         """At least one worker is up and serves a model."""
-        return any(worker.up and worker.report.models for worker in self._workers.values())
+        return any(worker.serves and worker.report.models for worker in self._workers.values())
 
     # -- changes -------------------------------------------------------------------------------
 
@@ -70,10 +86,12 @@ class Fleet:
         for new, (url, address) in wanted.items():
             if new not in self._processes:
                 pool = Pool(address, self._tls, connect_s=self._connect_s, idle_s=self._idle_s)
-                self._processes[new] = (Worker(url, pool, next(self._orders)),)
+                circuit = Circuit(self._circuits)
+                self._processes[new] = (Worker(url, pool, next(self._orders), circuit=circuit),)
         self._list()
         for ranks in left:
             ranks[0].pool.retire()
+            self._leaving.append(ranks[0].pool)
             self._tell_of_the_gone(ranks)
         self._changed()
 
@@ -97,6 +115,28 @@ class Fleet:
             logger.warning("worker %s is down: %s", worker.process, why)
         if news:
             self._changed()
+
+    def set_condition(self, worker: Worker, condition: Condition) -> None:
+        """What the worker does with requests has been found out."""
+        if condition is worker.condition:
+            return
+        for rank in self.ranks(worker):
+            rank.condition = condition
+        logger.info("worker %s is %s", worker.process, condition)
+        self._changed()
+
+    def drain(self, worker: Worker, *, drained: bool) -> None:
+        """An operator wants the worker to be given no more requests, or to be given some again."""
+        for rank in self.ranks(worker):
+            rank.drained = drained
+        logger.info(
+            "worker %s is %s", worker.process, "drained" if drained else "no longer drained"
+        )
+        self._changed()
+
+    def hold_back(self, worker: Worker) -> None:
+        """The worker's circuit has a say in who is a candidate, until it is plain again."""
+        self._held_back.add(worker.process)
 
     def set_report(self, worker: Worker, report: WorkerReport) -> None:
         """What the worker says it serves, and with how many ranks."""
@@ -140,7 +180,7 @@ class Fleet:
     def candidates(self, model: str | None) -> tuple[Worker, ...]:
         """Workers that can take a request for `model` (None: the request names none).
 
-        Only those that are up, unless none is: a worker that may be back is better than a certain error.
+        Only those that serve, unless none does: a worker that may be back is better than a certain error.
         Raises `RouterError` when nobody serves the model.
         """
         found = self._serving.get(model)
@@ -150,14 +190,40 @@ class Fleet:
                 self._serving[model] = found
         if not found:
             raise self._nobody(model)
-        return found
+        return self._admitted(found) if self._held_back else found
 
     def _find(self, model: str | None) -> tuple[Worker, ...]:
-        serving = [w for w in self._workers.values() if model is None or model in w.report.models]
-        return tuple([w for w in serving if w.up] or serving)
+        willing = [
+            worker
+            for worker in self._workers.values()
+            if not worker.drained and (model is None or model in worker.report.models)
+        ]
+        staying = [worker for worker in willing if worker.condition is not Condition.DRAINING]
+        return tuple(
+            [worker for worker in staying if worker.serves]
+            or [worker for worker in staying if worker.up]
+            or staying
+            or willing
+        )
+
+    def _admitted(self, workers: tuple[Worker, ...]) -> tuple[Worker, ...]:
+        """Those of `workers` whose circuits let a request through; all of them where none does: an answer is more likely
+        there than here.
+        """
+        now = perf_counter()
+        barred = set()
+        for process in [*self._held_back]:
+            ranks = self._processes.get(process)
+            if ranks is None or ranks[0].circuit.plain:
+                self._held_back.discard(process)
+            elif not ranks[0].circuit.admits(sum(rank.load.inflight for rank in ranks), now):
+                barred.add(process)
+        return tuple(worker for worker in workers if worker.process not in barred) or workers
 
     def _nobody(self, model: str | None) -> RouterError:
         known = sorted(self.model_cards())
+        if model in known or (known and model is None):
+            return no_worker("All workers that could serve the request are drained.")
         if not known or model is None:
             return no_worker("No worker is ready yet: none of them has answered /v1/models.")
         return model_not_found(model, known)
@@ -180,14 +246,24 @@ class Fleet:
         return cards
 
     def sweep(self) -> None:
-        """Close connections that were idle too long."""
+        """Close connections that were idle too long, end answers that are overdue."""
+        now = perf_counter()
+        look = now - self._looked_at > _LOOK_S
+        if look:
+            self._looked_at = now
         for worker in self.processes():
             worker.pool.sweep()
+            if look:
+                worker.pool.look(now, up=worker.up)
+        if look:
+            self._leaving = [pool for pool in self._leaving if pool.open]
+            for pool in self._leaving:
+                pool.look(now, up=True)
 
     def close(self) -> None:
         """Close every connection; answers under way end with an error that says why."""
-        for worker in self.processes():
-            worker.pool.close(SHUTTING_DOWN)
+        for pool in (*self._leaving, *(worker.pool for worker in self.processes())):
+            pool.close(SHUTTING_DOWN)
 
 
 def _completed(report: WorkerReport, before: WorkerReport) -> WorkerReport:

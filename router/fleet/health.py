@@ -5,20 +5,25 @@ import logging
 import time
 from collections.abc import Callable
 
-from router.engines.base import Engine
-from router.errors import OUT_OF_SOCKETS, RouterError
+from router.engines.base import Condition, Engine
+from router.errors import OUT_OF_SOCKETS, UNREACHABLE, RouterError
 from router.fleet.fleet import Fleet
 from router.fleet.worker import Worker
+from router.ids import WorkerId
 
 logger = logging.getLogger(__name__)
+
+
+_AGAIN_S = 0.5
+"""Pause before a failed probe of a worker that is up is repeated, and between suspicions."""
 
 
 class HealthChecker:
     """Probes every worker each `interval_s`; asks for models and cache size each `describe_s`, and at once
     when a worker comes (back) up.
 
-    A worker that is up is only taken down after `failures` probes in a row: a long prefill can make it
-    slow to answer. `probes`: which workers are this router's to look after.
+    A worker that is up is only taken down after `failures` probes in a row, and not while anything comes from it: a
+    long prefill can make it slow to answer. `probes`: which workers are this router's to look after.
     """
 
     def __init__(
@@ -39,6 +44,17 @@ class HealthChecker:
         self._missed: dict[Worker, int] = {}
         self._described: dict[Worker, float] = {}
         self._probing: set[Worker] = set()
+        self._suspects: set[WorkerId] = set()
+        self._suspected: dict[WorkerId, float] = {}
+        self._wake = asyncio.Event()
+
+    def suspect(self, worker: Worker) -> None:
+        """Something is wrong with the worker: probe it now, whoever looks after it; not more often than `_AGAIN_S`."""
+        now = time.monotonic()
+        if now - self._suspected.get(worker.process, -_AGAIN_S) >= _AGAIN_S:
+            self._suspected[worker.process] = now
+            self._suspects.add(worker.process)
+            self._wake.set()
 
     async def run(self) -> None:
         """Probe for ever. Workers do not wait for each other: one that does not answer is skipped meanwhile."""
@@ -47,13 +63,36 @@ class HealthChecker:
                 self._forget_the_gone()
                 for worker in self._fleet.processes():
                     if worker not in self._probing and self.probes(worker):
-                        self._probing.add(worker)
-                        group.create_task(self._probe_once(worker))
-                await asyncio.sleep(self._interval_s)
+                        self._begin(group, worker)
+                await self._pause(group)
+
+    async def _pause(self, group: asyncio.TaskGroup) -> None:
+        """Until the next round is due; suspects are seen to meanwhile."""
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + self._interval_s
+        while (left := ends_at - loop.time()) > 0:
+            try:
+                await asyncio.wait_for(self._wake.wait(), left)
+            except TimeoutError:
+                return
+            self._wake.clear()
+            suspects, self._suspects = self._suspects, set()
+            for worker in self._fleet.processes():
+                if worker.process in suspects and worker not in self._probing:
+                    self._begin(group, worker)
+        await asyncio.sleep(0)
+
+    def _begin(self, group: asyncio.TaskGroup, worker: Worker) -> None:
+        self._probing.add(worker)
+        group.create_task(self._probe_once(worker))
 
     async def _probe_once(self, worker: Worker) -> None:
+        """Probe, and at once again while a worker that was up does not answer in time."""
         try:
             await self.probe(worker)
+            while worker.up and self._missed.get(worker):
+                await asyncio.sleep(min(_AGAIN_S, self._interval_s))
+                await self.probe(worker)
         finally:
             self._probing.discard(worker)
 
@@ -62,11 +101,14 @@ class HealthChecker:
         for gone in self._missed.keys() - workers:
             self._missed.pop(gone)
             self._described.pop(gone, None)
+            self._suspected.pop(gone.process, None)
 
     async def probe(self, worker: Worker) -> None:
         """Find out how one worker is and tell the fleet."""
+        reads = worker.pool.reads
         try:
-            if not await self._engine.healthy(worker.pool):
+            condition = await self._engine.condition(worker.pool, worker.report)
+            if condition is Condition.ILL:
                 self._failed(worker, "/health does not answer 200")
                 return
             due = (
@@ -80,14 +122,16 @@ class HealthChecker:
             if error.code == OUT_OF_SOCKETS:  # that says nothing of the worker
                 logger.warning("worker %s cannot be probed: %s", worker.id, error)
                 return
-            self._failed(worker, error.message, certain=error.code == "worker_unreachable")
+            self._failed(worker, error.message, certain=error.code == UNREACHABLE)
         except TimeoutError:
-            self._failed(worker, "no answer to a probe in time")
+            if worker.pool.reads <= reads:
+                self._failed(worker, "no answer to a probe in time")
         except Exception:  # one worker's oddity must not end the loop for all
             logger.exception("probing worker %s failed", worker.id)
             self._failed(worker, "the probe failed; the log has the details")
         else:
             self._missed[worker] = 0
+            self._fleet.set_condition(worker, condition)
             self._fleet.mark_up(worker)
 
     def _failed(self, worker: Worker, why: str, *, certain: bool = False) -> None:

@@ -1,6 +1,8 @@
 """One routing target: a worker, or one data-parallel rank of it."""
 
-from router.engines.base import WorkerReport
+from router.engines.base import Condition, WorkerReport
+from router.fleet.budget import Budget
+from router.fleet.circuit import Circuit, State
 from router.fleet.load import Load
 from router.ids import WorkerId
 from router.upstream.pool import Address, Pool
@@ -11,11 +13,16 @@ class Worker:
     written by `fleet.health`, the load by leases.
 
     `rank` None: the server has only one. Ranks share URL, pool, health and report; `process` is the id of the
-    first.
+    first. `up`: it answers health checks; `condition`: what it does with requests then; `drained`: an operator wants it to
+    be given no more; `circuit`: what its answers to requests say.
     """
 
     __slots__ = (
         "authority",
+        "budget",
+        "circuit",
+        "condition",
+        "drained",
         "failures",
         "id",
         "last_error",
@@ -30,7 +37,14 @@ class Worker:
         "wire_id",
     )
 
-    def __init__(self, url: str, pool: Pool, order: int, rank: int | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        pool: Pool,
+        order: int,
+        rank: int | None = None,
+        circuit: Circuit | None = None,
+    ) -> None:
         self.process = worker_id(pool.address)
         self.id = WorkerId(f"{self.process}#{rank}") if rank else self.process
         self.wire_id = self.id.encode("ascii")
@@ -41,12 +55,31 @@ class Worker:
         self.rank = rank
         self.load = Load()
         self.report = WorkerReport()
+        self.circuit = circuit or Circuit()
+        self.budget = Budget()
         self.up = False
+        self.condition = Condition.SERVING
+        self.drained = False
         self.failures = 0
         self.last_error: str | None = None
 
     def __repr__(self) -> str:
         return f"<Worker {self.id} {'up' if self.up else 'down'}, {self.load.inflight} in flight>"
+
+    @property
+    def serves(self) -> bool:
+        """It takes requests, as far as it and its operators say."""
+        return self.up and self.condition is Condition.SERVING and not self.drained
+
+    def state(self, now: float) -> str:
+        """One of `WORKER_STATES`, for people and metrics."""
+        if not self.up:
+            return Condition.ILL
+        if self.drained:
+            return Condition.DRAINING
+        if self.condition is not Condition.SERVING:
+            return self.condition
+        return _CIRCUIT_STATES[self.circuit.state(now)]
 
     @property
     def models(self) -> list[str]:
@@ -55,9 +88,18 @@ class Worker:
 
     def beside(self, rank: int, order: int) -> "Worker":
         """Another rank of the same server."""
-        other = Worker(self.url, self.pool, order, rank)
+        other = Worker(self.url, self.pool, order, rank, self.circuit)
         other.up, other.failures, other.last_error = self.up, self.failures, self.last_error
+        other.condition, other.drained = self.condition, self.drained
         return other
+
+
+_CIRCUIT_STATES: dict[State, str] = {
+    State.CLOSED: Condition.SERVING,
+    State.OPEN: "ejected",
+    State.PROBATION: "probation",
+}
+WORKER_STATES = (*Condition, "ejected", "probation")
 
 
 def worker_id(address: Address) -> WorkerId:

@@ -37,6 +37,9 @@ class Downstream(Protocol):
     def finish(self, trailers: Headers) -> None:
         """End the answer and send what is left of it."""
 
+    def take_back(self) -> bool:
+        """Forget an answer that has started, if nothing of it was sent yet; False: some was."""
+
     def fail(self, error: RouterError, *, in_band: bool) -> None:
         """Tell the client: as the whole answer if nothing has started, else in the stream (`in_band`: it is one
         of events), else by cutting it off.
@@ -44,3 +47,34 @@ class Downstream(Protocol):
 
     def feed_from(self, source: Source | None) -> None:
         """Name what to slow down while the client does not keep up."""
+
+
+class Nobody:
+    """The client of an answer that is awaited though its client left (`Downstream`)."""
+
+    started = True
+
+    def inform(self, status: int, headers: Headers) -> None:
+        """To nobody."""
+
+    def start(self, status: int, headers: Headers, length: int | None) -> None:
+        """To nobody."""
+
+    def write(self, data: bytes) -> None:
+        """To nobody."""
+
+    def flush(self) -> None:
+        """To nobody."""
+
+    def finish(self, trailers: Headers) -> None:
+        """To nobody."""
+
+    def take_back(self) -> bool:
+        """Nothing needs to be."""
+        return False
+
+    def fail(self, error: RouterError, *, in_band: bool) -> None:
+        """To nobody."""
+
+    def feed_from(self, source: Source | None) -> None:
+        """Nobody reads slowly."""

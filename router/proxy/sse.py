@@ -16,6 +16,11 @@ _RESPONSE_ID = re.compile(rb'"id"\s*:\s*"(resp_[^"\\]{1,200})"')
 _DONE = b"[DONE]\n\n"
 
 
+_FAILURE = re.compile(rb'^data: ?\{"(?:error": ?\{|type": ?"error")', re.MULTILINE)
+_CLIENT_ERROR = re.compile(rb'"code": ?4\d\d\b|"type": ?"invalid_request_error"')
+_ABORT = re.compile(rb'"finish_reason": ?"abort"')
+
+
 class Usage:
     """Token counts that an answer reported; None: not reported."""
 
@@ -69,6 +74,21 @@ def usage_in(tail: bytes) -> Usage:
     cached = found.get(b"cached_tokens", read)
     completion = found.get(b"completion_tokens", found.get(b"output_tokens"))
     return Usage(prompt, completion, cached)
+
+
+def failure_in(events: bytes) -> int:
+    """Where in `events` one begins that says that the worker failed, or that it ended the answer on its own account; -1:
+    in none. What it says of a client's mistake is none.
+    """
+    if b'"error"' not in events and b'"abort"' not in events:
+        return -1
+    match = _FAILURE.search(events)
+    if match is not None and _CLIENT_ERROR.search(events, match.start()) is None:
+        return match.start()
+    match = _ABORT.search(events)
+    if match is None:
+        return -1
+    return events.rfind(b"\n", 0, match.start()) + 1
 
 
 def response_id_in(head: bytes) -> str | None:

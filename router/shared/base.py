@@ -164,7 +164,8 @@ class Facts(msgspec.Struct, frozen=True, array_like=True):
 
     `models` to `ranks` are its report, as in `engines.base.WorkerReport`. `block`: tokens in a block, of a worker whose
     events are followed; 0: they are not. `whole`: it tells all that it holds. `life` counts how often what it told was
-    begun anew: blocks that are stamped with another one do not count.
+    begun anew: blocks that are stamped with another one do not count. `condition`: an `engines.base.Condition`. `drained` is
+    told under a name of its own (`facts.drain_key`), by whichever router was asked to.
     """
 
     up: bool = False
@@ -176,6 +177,8 @@ class Facts(msgspec.Struct, frozen=True, array_like=True):
     block: int = 0
     whole: bool = False
     life: int = 0
+    condition: str = "up"
+    drained: bool = False
 
 
 class Store(Protocol):

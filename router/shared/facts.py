@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from router.engines.base import WorkerReport
+from router.engines.base import Condition, WorkerReport
 from router.fleet.fleet import Fleet
 from router.fleet.worker import Worker
 from router.ids import WorkerId
@@ -54,6 +54,7 @@ class FactsKeeper:
         self._known: dict[WorkerId, Facts] = {}
         self._next: dict[WorkerId, int] = {}
         self._begun: set[WorkerId] = set()
+        self._drained: dict[WorkerId, bool] = {}
         self._version = 0
         self._ticks = 0
 
@@ -77,7 +78,7 @@ class FactsKeeper:
 
     def forget_all(self) -> None:
         """The store was emptied: all is to be told again."""
-        self._version, self._known = 0, {}
+        self._version, self._known, self._drained = 0, {}, {}
 
     def told(self) -> Iterator[tuple[WorkerId, Told]]:
         """Workers whose events others follow, and tell of, while they can be heard."""
@@ -102,6 +103,7 @@ class FactsKeeper:
         if news or self._version != self._board.facts:
             self._version, changed = await self._registry.facts(self._version, news)
             self._known |= changed
+            self._take_drains(changed)
         if self._takes_over:
             all_of_them = self._ticks % _SWEEP_TICKS == 0
             self._take_over_from(self._known if all_of_them else changed)
@@ -116,7 +118,24 @@ class FactsKeeper:
     def _news(self) -> dict[WorkerId, Facts]:
         heard = self.heard()
         mine = {w.id: self._facts(w, heard) for w in self._fleet if self._leases.owns(w.id)}
-        return {w: facts for w, facts in mine.items() if facts != self._known.get(w)}
+        news = {w: facts for w, facts in mine.items() if facts != self._known.get(w)}
+        return news | self._drains()
+
+    def _drains(self) -> dict[WorkerId, Facts]:
+        """Workers that an operator took out of use here, or back into it."""
+        news = {}
+        for worker in self._fleet.processes():
+            if worker.drained != self._drained.get(worker.id, False):
+                self._drained[worker.id] = worker.drained
+                news[drain_key(worker.id)] = Facts(drained=worker.drained)
+        return news
+
+    def _take_drains(self, changed: Mapping[WorkerId, Facts]) -> None:
+        for worker in self._fleet.processes():
+            told = changed.get(drain_key(worker.id))
+            if told is not None and told.drained != worker.drained:
+                self._drained[worker.id] = told.drained
+                self._fleet.drain(worker, drained=told.drained)
 
     def _facts(self, worker: Worker, heard: Mapping[WorkerId, Told]) -> Facts:
         told, report = heard.get(worker.id, Told(0, False)), worker.report
@@ -131,6 +150,7 @@ class FactsKeeper:
             told.block,
             told.whole,
             self.next_life(worker.id) if told_anew else self.life(worker.id),
+            worker.condition,
         )
 
     def _take_over(self, worker: Worker, facts: Facts) -> None:
@@ -138,10 +158,16 @@ class FactsKeeper:
             facts.models, facts.kv_tokens, facts.block_tokens, facts.started_at, facts.ranks
         )
         self._fleet.set_report(worker, report)
+        self._fleet.set_condition(worker, Condition(facts.condition))
         if facts.up:
             self._fleet.mark_up(worker)
         elif worker.up:
             self._fleet.mark_down(worker, "so says the router that looks after it")
+
+
+def drain_key(worker: WorkerId) -> WorkerId:
+    """Under which it is told whether the worker is drained; no worker is called like that."""
+    return WorkerId(f"/drained/{worker}")
 
 
 def _now() -> int:

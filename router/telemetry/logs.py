@@ -25,6 +25,7 @@ class RequestLine(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ts: str
     event: str = "request"
     request_id: str
+    tenant: str | None = None
     model: str | None
     endpoint: str
     worker: str | None
@@ -41,6 +42,7 @@ class RequestLine(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ttft_ms: float | None
     duration_ms: float
     attempts: int
+    resumed: int = 0
 
 
 def timestamp(epoch_s: float) -> str:
@@ -53,8 +55,9 @@ def as_text(line: RequestLine) -> bytes:
     cached = "-" if line.cached_tokens is None else line.cached_tokens
     ttft = "-" if line.ttft_ms is None else f"{line.ttft_ms:.0f} ms"
     queued = f" queued={line.queue_ms:.0f} ms" if line.queue_ms else ""
+    tenant = f" tenant={line.tenant}" if line.tenant else ""
     return (
-        f"{line.ts[11:23]} {line.status} {line.outcome:<9} {line.endpoint} model={line.model or '-'} "
+        f"{line.ts[11:23]} {line.status} {line.outcome:<9} {line.endpoint}{tenant} model={line.model or '-'} "
         f"worker={line.worker or '-'} ({line.reason}) prompt={line.prompt_tokens or '-'} "
         f"cached={line.predicted_cached_tokens or 0}/{cached}{queued} ttft={ttft} took={line.duration_ms:.0f} ms"
         f"{f' error={line.error}' if line.error else ''} id={line.request_id}\n"

@@ -18,6 +18,7 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
+from router.telemetry.access import AccessSamples
 from router.telemetry.caches import CacheSamples
 from router.telemetry.sharing import SharedSamples
 
@@ -79,6 +80,7 @@ class WorkerSample(NamedTuple):
 
     worker: str
     up: bool
+    state: str
     inflight: int
     pending_prefill_tokens: float
     index_blocks: Mapping[str, int]
@@ -104,9 +106,11 @@ class Metrics(Collector):
         }
         self.caches = CacheSamples()
         self.shared = SharedSamples()
+        self.access = AccessSamples()
         self.cached_tokens: defaultdict[tuple[str, str], int] = defaultdict(int)
         self.degraded: defaultdict[str, int] = defaultdict(int)
         self.retries: defaultdict[str, int] = defaultdict(int)
+        self.resumed: defaultdict[str, int] = defaultdict(int)
         self.rejected: defaultdict[str, int] = defaultdict(int)
         self._routes: dict[tuple[str, str], RouteSeries] = {}
 
@@ -130,6 +134,7 @@ class Metrics(Collector):
         yield from self._worker_families()
         yield from self.caches.families()
         yield from self.shared.families()
+        yield from self.access.families()
 
     def _route_families(self) -> Iterator[Metric]:
         labels = ("model", "endpoint")
@@ -195,8 +200,14 @@ class Metrics(Collector):
             self.retries,
         )
         yield _counter(
+            "router_resumed",
+            "Streams whose worker died, by what became of them.",
+            "outcome",
+            self.resumed,
+        )
+        yield _counter(
             "router_rejected",
-            "Requests answered with 503 by the router itself.",
+            "Requests and connections that the router itself answered with 503.",
             "reason",
             self.rejected,
         )
@@ -231,13 +242,19 @@ class Metrics(Collector):
         blocks = GaugeMetricFamily(
             "router_index_blocks", "Blocks known per worker.", labels=("worker", "tier")
         )
+        state = GaugeMetricFamily(
+            "router_worker_state",
+            "1 for the state that the worker is in: up, down, draining, asleep, paused, ejected, probation.",
+            labels=("worker", "state"),
+        )
         for sample in self.workers():
+            state.add_metric((sample.worker, sample.state), 1.0)
             up.add_metric((sample.worker,), float(sample.up))
             inflight.add_metric((sample.worker,), sample.inflight)
             pending.add_metric((sample.worker,), sample.pending_prefill_tokens)
             for tier, count in sample.index_blocks.items():
                 blocks.add_metric((sample.worker, tier), count)
-        yield from (up, inflight, pending, blocks)
+        yield from (up, state, inflight, pending, blocks)
 
 
 def _nothing() -> None:

@@ -6,6 +6,7 @@ States: idle (no handler) → busy (one handler) → idle again, or closed. The 
 
 import asyncio
 import socket
+from math import inf
 from time import perf_counter
 from typing import Protocol, cast
 
@@ -13,11 +14,12 @@ import httptools
 
 from router import errors
 from router.ids import Headers
+from router.upstream.framing import HEAD_BYTES, BadAnswerError, check_size, framing
+from router.upstream.limits import NO_LIMITS, TimeLimits, overdue
 
 _STALE_S = 0.5
 """A kept-alive connection that is lost without a byte this soon was being closed as the request went out; later, the
 worker may have worked on it."""
-
 
 _KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 
@@ -67,15 +69,21 @@ class Connection(asyncio.Protocol):
         self._handler: ResponseHandler | None = None
         self._served = 0
         self._head_request = False
-        self._received = False
         self._sent_at = 0.0
         self._paused = False
+        self._limits = NO_LIMITS
+        self._ends_at = inf
+        self._heard_at = 0.0  # when `look` last found that something had come
+        self._looked = 0
+        self.reads = 0
         self._reset()
 
     def _reset(self) -> None:
         self._headers: Headers = []
         self._trailers: Headers = []
+        self._unfinished = self._fields_bytes = 0  # bytes of an incomplete head; of all fields
         self._in_body = False
+        self._begun = False
         self._interim = False
         self._complete = False
         self._reusable = False
@@ -107,12 +115,32 @@ class Connection(asyncio.Protocol):
         assert self._transport is not None
         self._handler = handler
         self._head_request = is_head
-        self._received = False
         self._sent_at = perf_counter()
         if len(body) < 16384:
             self._transport.write(head + body)
         else:
             self._transport.writelines((head, body))
+
+    def limit(self, limits: TimeLimits, arrived_at: float) -> None:
+        """Bound the answer to the request that is sent next, which arrived then."""
+        self._limits = limits
+        self._ends_at = arrived_at + limits.total_s
+
+    def look(self, now: float, *, up: bool) -> None:
+        """End an answer that is overdue. Called every so often, instead of a timer per request. `up`: the worker passes
+        its health checks.
+        """
+        if self._handler is None:
+            return
+        # a client that reads slower is not the worker's fault
+        if self._looked != self.reads or self._paused:
+            self._looked, self._heard_at = self.reads, now
+        silent_s = now - max(self._heard_at, self._sent_at)
+        late = overdue(self._limits, silent_s, begun=self._begun, up=up)
+        if now >= self._ends_at:
+            self.fail(errors.out_of_time(self._limits.total_s))
+        elif late:
+            self.fail(errors.worker_timeout(self._owner.name, late))
 
     def abort(self) -> None:
         """Close at once, telling nobody: the worker stops generating when it sees this."""
@@ -147,17 +175,20 @@ class Connection(asyncio.Protocol):
         if handler is None:  # an answer to nothing, or bytes behind an answer
             self.close()
             return
-        self._received = True
+        self.reads += 1
         try:
             self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            if not self._in_body:
+                self._unfinished += len(data)
+                check_size(self._unfinished)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade, BadAnswerError) as error:
             if not self._complete:
-                self.fail(errors.bad_response(self._owner.name, str(error) or "unexpected upgrade"))
+                self.fail(errors.bad_response(self._owner.name, _reason(error)))
                 return
             self._reusable = False
         if self._complete:
             self._finish(handler)
-        else:
+        elif self._handler is not None:
             handler.on_read()
 
     def eof_received(self) -> bool:
@@ -176,7 +207,7 @@ class Connection(asyncio.Protocol):
     def _lost_error(self) -> errors.RouterError:
         if self._in_body:
             return errors.worker_lost(self._owner.name, "before its answer was complete")
-        silent = not self._received and perf_counter() - self._sent_at < _STALE_S
+        silent = not self._unfinished and perf_counter() - self._sent_at < _STALE_S
         if self._served and silent:
             return errors.stale_connection(self._owner.name)
         return errors.worker_lost(self._owner.name, "before answering")
@@ -185,6 +216,7 @@ class Connection(asyncio.Protocol):
         self._handler = None
         self._served += 1
         trailers, reusable = self._trailers, self._reusable and self._all_sent()
+        self._limits, self._ends_at = NO_LIMITS, inf
         self._reset()
         handler.on_complete(trailers)
         if reusable:
@@ -218,6 +250,9 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._complete:  # of an answer that nobody asked for
             return
+        self._fields_bytes += len(name) + len(value)
+        if self._fields_bytes > HEAD_BYTES:
+            check_size(self._fields_bytes)
         if self._in_body:
             self._trailers.append((name.lower(), value))
         else:
@@ -229,9 +264,11 @@ class Connection(asyncio.Protocol):
             return
         status = self._parser.get_status_code()
         if status < 200:
+            if status < 100:
+                raise BadAnswerError(f"its status is {status:03}")
             self._interim = True
             return
-        length, chunked = _framing(self._headers)
+        length, chunked = framing(self._headers)
         bodiless = self._head_request or status in (204, 304)
         self._until_close = length is None and not chunked and not bodiless
         self._in_body = True
@@ -241,6 +278,7 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         if self._handler is not None and not self._complete:
+            self._begun = True
             self._handler.on_body(body)
 
     def on_message_complete(self) -> None:
@@ -256,10 +294,7 @@ class Connection(asyncio.Protocol):
         self._reusable = self._parser.should_keep_alive()
 
 
-def _framing(headers: Headers) -> tuple[int | None, bool]:
-    """(content length, chunked) of an answer; the parser has rejected what contradicts itself."""
-    fields = dict(headers)
-    if b"chunked" in fields.get(b"transfer-encoding", b"").lower():
-        return None, True
-    length = fields.get(b"content-length", b"")
-    return (int(length) if length.isdigit() else None), False
+def _reason(error: Exception) -> str:
+    """What is wrong with an answer; the parser wraps what its callbacks raise."""
+    inner = error.__context__
+    return str(inner if isinstance(inner, BadAnswerError) else error) or "unexpected upgrade"

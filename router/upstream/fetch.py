@@ -81,9 +81,11 @@ async def fetch(
     async with asyncio.timeout(timeout_s):
         connection = (pool.take() if reuse else None) or await pool.connect()
         collector = _Collector(pool.name, asyncio.get_running_loop().create_future())
+        reads = connection.reads
         connection.send(head, sent, collector, is_head=False)
         try:
             return await collector.done
         finally:
+            pool.discount(connection.reads - reads)
             if not collector.ended:
                 connection.abort()

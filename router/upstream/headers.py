@@ -1,6 +1,6 @@
 """Which header fields cross the router, and the heads it writes (pure)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -23,6 +23,9 @@ HOP_BY_HOP = frozenset(
 EXPLAIN = b"x-router-explain"
 """A request with this field at `1` is answered with further ones: why it went where."""
 
+RESUME = b"x-router-resume"
+"""A request with this field at `on` or `off` says whether its stream is to be resumed if its worker dies."""
+
 _NOT_TO_WORKER = HOP_BY_HOP | frozenset(
     (
         b"host",
@@ -32,6 +35,8 @@ _NOT_TO_WORKER = HOP_BY_HOP | frozenset(
         b"x-request-id",
         b"x-router-worker",
         EXPLAIN,
+        RESUME,
+        b"x-router-keep-alive",
     )
 )
 _NOT_TO_CLIENT = HOP_BY_HOP | frozenset(
@@ -91,6 +96,12 @@ def request_head(
 def response_headers(headers: Headers) -> Headers:
     """A worker's header fields as the client gets them; the router sets framing and its own fields itself."""
     return _without(headers, _NOT_TO_CLIENT)
+
+
+def retry_after_in(fields: Mapping[bytes, bytes]) -> float | None:
+    """Seconds that a worker asks to be left alone; None: it does not say. (A date is not understood: no engine gives one.)"""
+    value = fields.get(b"retry-after", b"").strip()
+    return float(value) if value.isdigit() and len(value) < 7 else None
 
 
 def _without(headers: Headers, skip: frozenset[bytes]) -> Headers:

@@ -70,6 +70,7 @@ class Pool:
         self._idle_s = idle_s
         self._idle: list[Connection] = []
         self._open: set[Connection] = set()
+        self._reads = 0
         self._retired = False
 
     def __repr__(self) -> str:
@@ -125,7 +126,9 @@ class Pool:
 
     def connection_closed(self, connection: Connection) -> None:
         """Forget the connection."""
-        self._open.discard(connection)
+        if connection in self._open:
+            self._open.remove(connection)
+            self._reads += connection.reads
         if connection in self._idle:
             self._idle.remove(connection)
 
@@ -134,6 +137,25 @@ class Pool:
         limit = time.perf_counter() - self._idle_s
         while self._idle and self._idle[0].idle_since <= limit:
             self._idle.pop(0).close()
+
+    def look(self, now: float, *, up: bool) -> None:
+        """End answers that are overdue. `up`: the worker passes its health checks."""
+        for connection in list(self._open):
+            connection.look(now, up=up)
+
+    @property
+    def open(self) -> int:
+        """How many connections there are."""
+        return len(self._open)
+
+    @property
+    def reads(self) -> int:
+        """How often anything has come from the worker that clients asked for."""
+        return self._reads + sum(connection.reads for connection in self._open)
+
+    def discount(self, reads: int) -> None:
+        """So many of them were for the router's own questions."""
+        self._reads -= reads
 
     def drop_idle(self) -> None:
         """Close every idle connection: the worker is gone or may have moved to another address."""

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from router.engines import vllm
-from router.engines.base import Gauges, WorkerReport
+from router.engines.base import Condition, Gauges, WorkerReport
 from router.engines.vllm import (
     VllmEngine,
     cache_size_in,
@@ -47,15 +47,19 @@ class Worker:
             "health": Answer(200, b""),
             "models": Answer(200, MODELS),
             "metrics": Answer(200, METRICS),
+            "is_paused": Answer(404, b'{"detail":"Not Found"}'),
+            "detokenize": Answer(200, b'{"prompt":"!"}'),
             **answers,
         }
         self.asked: list[tuple[str, str | None, float]] = []
+        self.bodies: list[bytes] = []
 
     async def fetch(
-        self, pool: Pool, path: str, *, api_key: str | None, timeout_s: float
+        self, pool: Pool, path: str, *, api_key: str | None, timeout_s: float, body: bytes = b""
     ) -> Answer:
         assert pool is POOL
         self.asked.append((path, api_key, timeout_s))
+        self.bodies += [body] if body else []
         answer = self.answers[path.rsplit("/", 1)[1]]
         if isinstance(answer, Exception):
             raise answer
@@ -68,11 +72,110 @@ def ask(monkeypatch: pytest.MonkeyPatch, **answers: Answer | Exception) -> Worke
     return worker
 
 
-@pytest.mark.parametrize(("status", "healthy"), [(200, True), (503, False), (404, False)])
-async def test_health(monkeypatch: pytest.MonkeyPatch, status: int, healthy: bool) -> None:
-    worker = ask(monkeypatch, health=Answer(status, b""))
-    assert await VllmEngine(api_key="k", timeout_s=2.0).healthy(POOL) is healthy
-    assert worker.asked == [("/health", "k", 2.0)]
+NEW = WorkerReport()
+KNOWN = WorkerReport({"org/m": {}, "lora": {}})
+TOLD = WorkerReport({"org/m": {}}, controls=True)
+DRAINS = b'{"error":{"message":"cannot schedule new futures after shutdown","type":"InternalServerError","param":null,"code":500}}'
+PAUSED = Answer(200, b'{"is_paused":true}')
+SLEEP = b"""\
+vllm:engine_sleep_state{engine="0",model_name="m",sleep_state="awake"} %b
+vllm:engine_sleep_state{engine="0",model_name="m",sleep_state="weights_offloaded"} 0.0
+vllm:engine_sleep_state{engine="0",model_name="m",sleep_state="discard_all"} 0.0
+"""
+
+
+class TestCondition:
+    @pytest.mark.parametrize(
+        ("status", "condition"),
+        [(200, Condition.SERVING), (503, Condition.ILL), (404, Condition.ILL)],
+    )
+    async def test_health_comes_first(
+        self, monkeypatch: pytest.MonkeyPatch, status: int, condition: Condition
+    ) -> None:
+        worker = ask(monkeypatch, health=Answer(status, b""))
+        assert await VllmEngine(api_key="k", timeout_s=2.0).condition(POOL, NEW) is condition
+        assert worker.asked == [("/health", "k", 2.0)], "more is asked of who serves something"
+
+    async def test_an_ill_worker_is_asked_nothing_else(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        worker = ask(monkeypatch, health=Answer(500, b""), is_paused=PAUSED)
+        assert await VllmEngine().condition(POOL, TOLD) is Condition.ILL
+        assert [path for path, _, _ in worker.asked] == ["/health"]
+
+    @pytest.mark.parametrize(
+        ("answer", "condition"),
+        [
+            (Answer(500, DRAINS), Condition.DRAINING),
+            (Answer(200, DRAINS), Condition.SERVING),
+            (Answer(500, b"division by zero"), Condition.SERVING),
+            (Answer(404, b"{}"), Condition.SERVING),
+            (Answer(401, b"{}"), Condition.SERVING),
+            (Answer(400, b"{}"), Condition.SERVING),
+        ],
+    )
+    async def test_one_that_drains_lets_detokenize_fail(
+        self, monkeypatch: pytest.MonkeyPatch, answer: Answer, condition: Condition
+    ) -> None:
+        worker = ask(monkeypatch, detokenize=answer)
+        engine = VllmEngine(api_key="k", timeout_s=2.0)
+        assert await engine.condition(POOL, KNOWN) is condition
+        assert worker.asked == [("/health", "k", 2.0), ("/detokenize", "k", 2.0)]
+        assert [json.loads(body) for body in worker.bodies] == [{"model": "org/m", "tokens": [1]}]
+
+    @pytest.mark.parametrize(
+        ("awake", "condition"),
+        [
+            (b"0.0", Condition.ASLEEP),
+            (b"0", Condition.ASLEEP),
+            (b"1.0", Condition.PAUSED),
+            (b"0.5", Condition.PAUSED),
+        ],
+    )
+    async def test_one_that_is_paused_may_be_asleep(
+        self, monkeypatch: pytest.MonkeyPatch, awake: bytes, condition: Condition
+    ) -> None:
+        """`/is_sleeping` is true for both; only the metric tells."""
+        ask(monkeypatch, is_paused=PAUSED, metrics=Answer(200, METRICS + SLEEP % awake))
+        assert await VllmEngine().condition(POOL, TOLD) is condition
+
+    @pytest.mark.parametrize("metrics", [Answer(404, b"{}"), Answer(200, b""), TimeoutError()])
+    async def test_without_that_metric_it_is_paused(
+        self, monkeypatch: pytest.MonkeyPatch, metrics: Answer | Exception
+    ) -> None:
+        ask(monkeypatch, is_paused=PAUSED, metrics=metrics)
+        assert await VllmEngine().condition(POOL, TOLD) is Condition.PAUSED
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            Answer(200, b'{"is_paused":false}'),
+            Answer(404, b'{"detail":"Not Found"}'),
+            Answer(500, b'{"error":"Failed to fetch pause status: is_paused true"}'),
+        ],
+    )
+    async def test_else_it_serves(self, monkeypatch: pytest.MonkeyPatch, answer: Answer) -> None:
+        worker = ask(monkeypatch, is_paused=answer)
+        assert await VllmEngine().condition(POOL, TOLD) is Condition.SERVING
+        assert [path for path, _, _ in worker.asked] == ["/health", "/detokenize", "/is_paused"]
+
+    @pytest.mark.parametrize("controls", [None, False])
+    async def test_who_cannot_pause_is_not_asked(
+        self, monkeypatch: pytest.MonkeyPatch, controls: bool | None
+    ) -> None:
+        worker = ask(monkeypatch, is_paused=PAUSED)
+        report = WorkerReport({"m": {}}, controls=controls)
+        assert await VllmEngine().condition(POOL, report) is Condition.SERVING
+        assert "/is_paused" not in [path for path, _, _ in worker.asked]
+
+    @pytest.mark.parametrize("path", ["health", "detokenize", "is_paused"])
+    @pytest.mark.parametrize("error", [TimeoutError(), RouterError(502, "x", "y")])
+    async def test_no_answer_is_the_caller_s_to_judge(
+        self, monkeypatch: pytest.MonkeyPatch, path: str, error: Exception
+    ) -> None:
+        ask(monkeypatch, **{path: error})
+        with pytest.raises(type(error)):
+            await VllmEngine().condition(POOL, TOLD)
 
 
 async def test_a_worker_describes_itself(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,13 +184,29 @@ async def test_a_worker_describes_itself(monkeypatch: pytest.MonkeyPatch) -> Non
     assert list(report.models) == ["m", "lora"]
     assert report.models["m"]["max_model_len"] == 4096
     assert (report.kv_tokens, report.block_tokens, report.ranks) == (1600, 16, 1)
-    assert [path for path, _, _ in worker.asked] == ["/v1/models", "/metrics"]
+    assert [path for path, _, _ in worker.asked] == ["/v1/models", "/metrics", "/is_paused"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "controls"),
+    [
+        (Answer(200, b'{"is_paused":false}'), True),
+        (Answer(404, b"{}"), False),
+        (TimeoutError(), None),
+        (RouterError(502, "x", "y"), None),
+    ],
+)
+async def test_it_says_whether_it_can_be_paused(
+    monkeypatch: pytest.MonkeyPatch, answer: Answer | Exception, controls: bool | None
+) -> None:
+    ask(monkeypatch, is_paused=answer)
+    assert (await VllmEngine().describe(POOL)).controls is controls
 
 
 async def test_metrics_are_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     ask(monkeypatch, metrics=Answer(404, b"{}"))
     report = await VllmEngine().describe(POOL)
-    assert report == WorkerReport(models_in(MODELS), None, None)
+    assert report == WorkerReport(models_in(MODELS), None, None, controls=False)
     assert report.ranks is None
 
 
@@ -96,12 +215,6 @@ async def test_models_are(monkeypatch: pytest.MonkeyPatch, status: int, hint: st
     ask(monkeypatch, models=Answer(status, b"{}"))
     with pytest.raises(RouterError, match=hint):
         await VllmEngine().describe(POOL)
-
-
-async def test_a_worker_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    ask(monkeypatch, health=TimeoutError())
-    with pytest.raises(TimeoutError):
-        await VllmEngine().healthy(POOL)
 
 
 @pytest.mark.parametrize(
@@ -119,6 +232,7 @@ async def test_a_worker_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) ->
         b'{"data": [null]}',
         b'{"data": [[]]}',
         b'{"data": "\xff"}',
+        b'{"data": ' + b"[" * 5000,
     ],
 )
 def test_what_is_no_list_of_models(body: bytes) -> None:
@@ -159,6 +273,8 @@ def test_any_json_is_a_list_of_models_or_told(value: Any) -> None:
         (b'other:cache_config_info{block_size="16",num_gpu_blocks="11"} 1\n', (None, None)),
         (b'vllm:cache_config_info{block_size="16",num_gpu_blocks="1"} 1\n', (None, 16)),
         (b"vllm:cache_config_info{", (None, None)),
+        (METRICS.replace(b"101", b"9" * 5000), (None, None)),
+        (METRICS + METRICS.replace(b'"16"', b'"%d"' % 2**32), (1600, 16)),
     ],
 )
 def test_the_cache_s_size(metrics: bytes, size: tuple[int | None, int | None]) -> None:
@@ -180,6 +296,10 @@ def test_noise_tells_nothing(noise: bytes) -> None:
     [
         (b"process_start_time_seconds 1.79557688082e+09\n", 1795576880.82),
         (b'a 1\nprocess_start_time_seconds{x="}"} 12.5\nb 2\n', 12.5),
+        (b"process_start_time_seconds 1.2.3\n", None),
+        (b"process_start_time_seconds 1.8+09\n", None),
+        (b"process_start_time_seconds e\n", None),
+        (b"process_start_time_seconds 1e999\n", None),
         (b"other_process_start_time_seconds 3\n", None),
         (b"", None),
     ],

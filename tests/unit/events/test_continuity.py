@@ -42,12 +42,26 @@ def test_a_batch_is_known_again_by_its_number_and_time() -> None:
 
 def test_an_unreadable_batch_is_passed_only_in_its_place() -> None:
     order = Continuity()
-    order.skip(1)
+    order.skip(1, b"x")
     assert order.last is None
-    order.skip(0)
-    order.skip(2)
+    order.skip(0, b"y")
+    order.skip(2, b"z")
     assert order.last == 0
     assert order.judge(1, 1.0) is Verdict.NEXT
+
+
+def test_an_unreadable_batch_is_known_again_by_its_bytes() -> None:
+    order = Continuity()
+    order.accept(5, 3.0)
+    assert not order.is_last_unreadable(5, b"x")
+    order.skip(6, b"x")
+    assert order.is_last_unreadable(6, b"x")
+    assert not order.is_last_unreadable(6, b"y")
+    assert not order.is_last_unreadable(5, b"x")
+    assert not order.is_last(6, 3.0)
+    order.accept(7, 4.0)
+    assert order.is_last(7, 4.0)
+    assert not order.is_last_unreadable(7, b"x")
 
 
 def test_it_knows_whether_it_began_before_some_moment() -> None:

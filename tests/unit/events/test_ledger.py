@@ -291,6 +291,8 @@ def test_a_block_may_follow_one_that_is_held_elsewhere() -> None:
         BlockStored([1], None, [-1] * SIZE, SIZE),
         BlockStored([1], None, [2**40] * SIZE, SIZE),
         BlockStored([1], None, tokens(0), -SIZE),
+        BlockStored([], None, [], 2**32),
+        BlockStored([], None, [], 2**63),
     ],
 )
 def test_stores_that_contradict_themselves_are_counted(event: BlockStored) -> None:

@@ -6,13 +6,13 @@ from itertools import count
 
 import msgspec
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from router.events import subscriber as module
-from router.events.subscriber import OpenReplay, Subscriber
-from tests.unit.events.engine import PaperEngine, PaperPublisher
+from router.events.subscriber import OpenReplay, Reply, Subscriber
+from tests.unit.events.engine import PaperEngine, PaperPublisher, PaperReplay
 from tests.unit.events.support import SIZE, Book, recorded_frames, stored, tokens
 
 
@@ -320,6 +320,80 @@ def test_a_check_that_finds_nothing_changes_nothing(line: Line) -> None:
     line.publisher.silent = True
     line.subscriber.check()
     assert line.exact()
+
+
+# -- a past that does not help -------------------------------------------------------------------
+
+
+NOISE = b"\xc1"
+"""No msgpack at all."""
+
+
+def batch(timestamp: float) -> bytes:
+    return msgspec.msgpack.encode([timestamp, [], 0])
+
+
+PAYLOADS = st.sampled_from([NOISE, NOISE + NOISE, batch(1.0), batch(2.0), batch(3.0)])
+
+
+class Told:
+    """A subscriber whose source repeats the same past, however often it is asked."""
+
+    def __init__(self, *past: bytes) -> None:
+        self.book = Book()
+        self.asked: list[int] = []
+        self.past = list(past)
+        self.subscriber = Subscriber(self.book.ledger, self.book.counters, lambda _: None)
+        self.subscriber.attach(self._open)
+
+    def hear(self, number: int, payload: bytes) -> None:
+        self.subscriber.offer(number, payload)
+        assert any(not self.subscriber.step() for _ in range(200)), "it never comes to rest"
+
+    def _open(self, first: int) -> PaperReplay:
+        self.asked.append(first)
+        return PaperReplay(list(enumerate(self.past))[first:], Reply.END)
+
+
+def test_a_gap_behind_what_is_unreadable_and_last_is_asked_for_once() -> None:
+    told = Told(batch(1.0), NOISE)
+    told.hear(0, batch(1.0))
+    told.hear(1, NOISE)
+    asked = len(told.asked)
+    told.hear(3, batch(3.0))
+    assert told.asked[asked:] == [1]
+    assert told.book.counters.resyncs == 1
+    told.hear(4, batch(4.0))
+    assert len(told.asked) == asked + 1
+
+
+@pytest.mark.parametrize(("kept", "asked"), [(NOISE, [1]), (NOISE + NOISE, [1, 0])])
+def test_what_is_unreadable_is_of_the_same_life_while_it_is_the_same(
+    kept: bytes, asked: list[int]
+) -> None:
+    told = Told(batch(1.0))
+    told.hear(0, batch(1.0))
+    told.hear(1, NOISE)
+    told.asked.clear()
+    told.past = [batch(1.0), kept, batch(2.0), batch(3.0)]
+    told.hear(3, batch(3.0))
+    assert told.asked == asked
+    assert told.book.counters.resyncs == len(asked) - 1
+
+
+def test_a_past_with_an_earlier_clock_is_asked_for_once() -> None:
+    told = Told(batch(1.0), batch(1.0))
+    told.hear(1, batch(2.0))
+    assert told.asked == [0]
+    told.hear(2, batch(2.5))
+    assert told.asked == [0]
+
+
+@given(st.lists(PAYLOADS, max_size=5), st.lists(st.tuples(st.integers(0, 6), PAYLOADS), max_size=5))
+def test_it_always_comes_to_rest(past: list[bytes], heard: list[tuple[int, bytes]]) -> None:
+    told = Told(*past)
+    for number, payload in heard:
+        told.hear(number, payload)
 
 
 # -- twice, and never ----------------------------------------------------------------------------

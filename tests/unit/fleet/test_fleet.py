@@ -1,14 +1,17 @@
 """The set of workers, and who can serve what."""
 
+import itertools
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
-from router.engines.base import WorkerReport
+from router.engines.base import Condition, WorkerReport
 from router.errors import RouterError
+from router.fleet.circuit import CircuitOptions, State
 from router.fleet.fleet import Fleet
-from router.fleet.worker import Worker
+from router.fleet.worker import WORKER_STATES, Worker
 from tests.unit.support import fleet_of, workers_of
 
 URLS = ["http://a:8000", "http://b:8000/base/"]
@@ -352,6 +355,229 @@ class TestCandidates:
         assert not fleet.serves("x1")
 
 
+class Doctored:
+    """A fleet of workers in states that are set by hand; one failure opens a circuit. `now` is its time."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+        self.now = 100.0
+        monkeypatch.setattr("router.fleet.fleet.perf_counter", lambda: self.now)
+        self.fleet = Fleet(
+            None, connect_s=1.0, idle_s=4.0, circuits=CircuitOptions(failures=1, open_s=5.0)
+        )
+        self.fleet.set_workers(f"http://{name}:8000" for name in names)
+        for worker in self.fleet:
+            self.fleet.set_report(worker, WorkerReport({"m": {"id": "m"}}))
+            self.fleet.mark_up(worker)
+
+    def be(self, name: str, state: str) -> None:
+        """Put a worker into a state."""
+        worker = self.fleet.get(f"{name}:8000")
+        assert worker is not None
+        if state == "drained":
+            self.fleet.drain(worker, drained=True)
+        elif state == "down":
+            self.fleet.mark_down(worker, "gone")
+        elif state == "ejected":
+            worker.circuit.failed(self.now)
+            self.fleet.hold_back(worker)
+        elif state == "retry-after":
+            worker.circuit.pause(5.0, self.now)
+            self.fleet.hold_back(worker)
+        elif state == "elsewhere":
+            self.fleet.set_report(worker, WorkerReport({"n": {"id": "n"}}))
+        elif state != "up":
+            self.fleet.set_condition(worker, Condition(state))
+
+    @property
+    def asked(self) -> str:
+        """Who can be sent something; `-`: nobody."""
+        try:
+            return "".join(worker.id[0] for worker in self.fleet.candidates("m"))
+        except RouterError:
+            return "-"
+
+
+NEVER = ("drained", "elsewhere")
+STATES = ("up", "ejected", "asleep", "paused", "down", "draining", *NEVER)
+
+
+class TestStates:
+    @pytest.mark.parametrize(
+        ("first", "second", "asked"),
+        [
+            ("up", "ejected", "a"),
+            ("up", "retry-after", "a"),
+            ("up", "asleep", "a"),
+            ("up", "paused", "a"),
+            ("up", "draining", "a"),
+            ("up", "drained", "a"),
+            ("up", "down", "a"),
+            ("ejected", "ejected", "ab"),
+            ("ejected", "retry-after", "ab"),
+            ("ejected", "asleep", "a"),
+            ("ejected", "down", "a"),
+            ("ejected", "drained", "a"),
+            ("asleep", "paused", "ab"),
+            ("asleep", "down", "a"),
+            ("paused", "draining", "a"),
+            ("down", "down", "ab"),
+            ("down", "draining", "a"),
+            ("down", "drained", "a"),
+            ("draining", "draining", "ab"),
+            ("draining", "drained", "a"),
+            ("drained", "drained", "-"),
+            ("drained", "elsewhere", "-"),
+        ],
+    )
+    def test_who_is_asked_of_two(
+        self, monkeypatch: pytest.MonkeyPatch, first: str, second: str, asked: str
+    ) -> None:
+        doctored = Doctored(monkeypatch, "a", "b")
+        doctored.be("a", first)
+        doctored.be("b", second)
+        assert doctored.asked == asked
+
+    def test_somebody_is_asked_for_as_long_as_anybody_serves_the_model(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """All states of three workers: never empty, never one that is drained, never a worse one beside a better."""
+        for states in itertools.product(STATES, repeat=3):
+            doctored = Doctored(monkeypatch, "a", "b", "c")
+            for name, state in zip("abc", states, strict=True):
+                doctored.be(name, state)
+            able = {
+                name: STATES.index(state)
+                for name, state in zip("abc", states, strict=True)
+                if state not in NEVER
+            }
+            asked = doctored.asked
+            assert (asked == "-") is (not able), states
+            if able:
+                ranks = [able[name] for name in asked]
+                # asleep and paused are as good as each other; nobody is preferred to what is better
+                assert max(ranks) - min(able.values()) <= (1 if min(able.values()) == 2 else 0)
+
+    def test_all_drained_is_no_unknown_model(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        doctored = Doctored(monkeypatch, "a")
+        doctored.be("a", "drained")
+        for model in ("m", None):
+            with pytest.raises(RouterError, match="drained") as raised:
+                doctored.fleet.candidates(model)
+            assert (raised.value.status, raised.value.retry_after_s) == (503, 1)
+        with pytest.raises(RouterError) as raised:
+            doctored.fleet.candidates("x")
+        assert raised.value.status == 404
+
+    def test_drained_and_back(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        doctored = Doctored(monkeypatch, "a", "b")
+        doctored.be("a", "drained")
+        assert doctored.asked == "b"
+        worker = doctored.fleet.get("a:8000")
+        assert worker is not None
+        assert not worker.serves
+        doctored.fleet.drain(worker, drained=False)
+        assert doctored.asked == "ab"
+
+    @pytest.mark.parametrize("condition", ["draining", "asleep", "paused"])
+    def test_a_condition_ends_when_another_is_found(
+        self, monkeypatch: pytest.MonkeyPatch, condition: str
+    ) -> None:
+        doctored = Doctored(monkeypatch, "a", "b")
+        doctored.be("a", condition)
+        assert doctored.asked == "b"
+        worker = doctored.fleet.get("a:8000")
+        assert worker is not None
+        doctored.fleet.set_condition(worker, Condition.SERVING)
+        assert doctored.asked == "ab"
+
+    def test_an_ejected_worker_comes_back_slowly(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        doctored = Doctored(monkeypatch, "a", "b")
+        doctored.be("a", "ejected")
+        doctored.now += 4.9
+        assert doctored.asked == "b"
+        doctored.now += 0.2
+        assert doctored.asked == "ab"
+        worker = doctored.fleet.get("a:8000")
+        assert worker is not None
+        worker.load.inflight += 1
+        assert doctored.asked == "b", "one request at a time"
+        worker.circuit.succeeded(doctored.now)
+        assert doctored.asked == "ab"
+        worker.load.inflight -= 1
+
+    def test_who_is_plain_again_costs_nothing_more(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        doctored = Doctored(monkeypatch, "a", "b")
+        doctored.be("a", "retry-after")
+        doctored.now += 6.0
+        for _ in range(2):
+            assert doctored.asked == "ab"
+        assert not doctored.fleet._held_back
+
+    def test_who_left_while_held_back_is_forgotten(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        doctored = Doctored(monkeypatch, "a", "b")
+        doctored.be("a", "ejected")
+        doctored.fleet.set_workers(["http://b:8000"])
+        assert doctored.asked == "b"
+        assert not doctored.fleet._held_back
+
+    @pytest.mark.parametrize(
+        ("change", "told"),
+        [
+            (lambda fleet, worker: fleet.drain(worker, drained=True), 1),
+            (lambda fleet, worker: fleet.set_condition(worker, Condition.PAUSED), 1),
+            (lambda fleet, worker: fleet.set_condition(worker, Condition.SERVING), 0),
+        ],
+    )
+    def test_changes_are_told(self, change: Callable[[Fleet, Worker], None], told: int) -> None:
+        fleet, changes = fleet_of("a"), list[None]()
+        fleet.on_change = lambda: changes.append(None)
+        (worker,) = fleet
+        change(fleet, worker)
+        assert len(changes) == told
+
+    def test_ranks_share_all_of_it(self) -> None:
+        fleet = fleet_of("a")
+        (worker,) = fleet
+        fleet.set_condition(worker, Condition.PAUSED)
+        fleet.set_report(worker, WorkerReport({"m": {}}, ranks=3))
+        assert {rank.condition for rank in fleet} == {Condition.PAUSED}
+        assert len({id(rank.circuit) for rank in fleet}) == 1
+        last = list(fleet)[-1]
+        fleet.drain(last, drained=True)
+        fleet.set_condition(last, Condition.SERVING)
+        assert {(rank.drained, rank.condition) for rank in fleet} == {(True, Condition.SERVING)}
+        fleet.set_report(worker, WorkerReport({"m": {}}, ranks=4))
+        assert [rank.drained for rank in fleet] == [True] * 4
+
+    @pytest.mark.parametrize(
+        ("states", "shown"),
+        [
+            (["up"], "up"),
+            (["ejected"], "ejected"),
+            (["retry-after"], "up"),
+            (["paused"], "paused"),
+            (["asleep", "ejected"], "asleep"),
+            (["draining"], "draining"),
+            (["drained"], "draining"),
+            (["drained", "paused"], "draining"),
+            (["drained", "down"], "down"),
+            (["ejected", "down"], "down"),
+        ],
+    )
+    def test_what_people_are_shown(
+        self, monkeypatch: pytest.MonkeyPatch, states: list[str], shown: str
+    ) -> None:
+        doctored = Doctored(monkeypatch, "a")
+        for state in states:
+            doctored.be("a", state)
+        (worker,) = doctored.fleet
+        assert worker.state(doctored.now) == shown
+        assert shown in WORKER_STATES
+        if shown == "ejected":
+            assert worker.circuit.state(doctored.now + 6.0) is State.PROBATION
+            assert worker.state(doctored.now + 6.0) == "probation"
+
+
 class TestModelCards:
     def test_the_first_worker_s_card_with_the_shortest_context(self) -> None:
         fleet = fleet_of("a", "b", "c")
@@ -366,6 +592,68 @@ class TestModelCards:
 
     def test_no_worker_no_model(self) -> None:
         assert empty().model_cards() == {}
+
+
+class WatchedPool:
+    """Notes when it is swept and looked at."""
+
+    def __init__(self) -> None:
+        self.swept = 0
+        self.looks: list[tuple[float, bool]] = []
+        self.open = 1
+        self.retired = self.closed = False
+
+    def sweep(self) -> None:
+        self.swept += 1
+
+    def look(self, now: float, *, up: bool) -> None:
+        self.looks.append((now, up))
+
+    def drop_idle(self) -> None:
+        pass
+
+    def retire(self) -> None:
+        self.retired = True
+
+    def close(self, reason: RouterError) -> None:
+        self.closed = True
+
+
+class TestSweeping:
+    @staticmethod
+    def watch(doctored: Doctored, name: str) -> WatchedPool:
+        worker, pool = doctored.fleet.get(f"{name}:8000"), WatchedPool()
+        assert worker is not None
+        worker.pool = pool  # type: ignore[assignment]
+        return pool
+
+    def test_answers_are_looked_at_once_a_second(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        doctored = Doctored(monkeypatch, "a", "b")
+        a, b = self.watch(doctored, "a"), self.watch(doctored, "b")
+        doctored.be("b", "down")
+        for step in range(5):
+            doctored.now = 200.0 + step * 0.5
+            doctored.fleet.sweep()
+        assert (a.swept, b.swept) == (5, 5)
+        assert a.looks == [(200.0, True), (201.5, True)], "more than a second after the last"
+        assert b.looks == [(200.0, False), (201.5, False)]
+
+    def test_answers_of_who_left_are_still_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Its running answers may end; one that never does would be held for ever."""
+        doctored = Doctored(monkeypatch, "a", "b")
+        a = self.watch(doctored, "a")
+        doctored.fleet.set_workers(["http://b:8000"])
+        assert a.retired
+        doctored.now = 200.0
+        doctored.fleet.sweep()
+        assert len(a.looks) == 1
+        doctored.fleet.close()
+        assert a.closed, "with the others, when the router stops"
+        a.open, doctored.now = 0, 210.0
+        for _ in range(2):
+            doctored.fleet.sweep()
+            doctored.now += 10.0
+        assert len(a.looks) == 1, "who has nothing open any more is forgotten"
 
 
 def test_sweeping_and_closing_reach_every_pool() -> None:

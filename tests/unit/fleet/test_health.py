@@ -2,11 +2,13 @@
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 
 from router import errors
-from router.engines.base import WorkerReport
+from router.engines.base import Condition, Gauges, WorkerReport
 from router.fleet.fleet import Fleet
 from router.fleet.health import HealthChecker
 from router.fleet.worker import Worker
@@ -21,17 +23,22 @@ class ScriptedEngine:
     """Answers per worker with what `health` and `reports` say: a value, or an error to raise."""
 
     def __init__(self) -> None:
-        self.health: dict[str, bool | Exception] = {}
+        self.health: dict[str, bool | Condition | Exception] = {}
         self.reports: dict[str, WorkerReport | Exception] = {}
         self.asked: defaultdict[str, int] = defaultdict(int)
         self.described: defaultdict[str, int] = defaultdict(int)
 
-    async def healthy(self, pool: Pool) -> bool:
+    async def condition(self, pool: Pool, report: WorkerReport) -> Condition:
         self.asked[pool.name] += 1
         answer = self.health.get(pool.name, True)
         if isinstance(answer, Exception):
             raise answer
-        return answer
+        if isinstance(answer, Condition):
+            return answer
+        return Condition.SERVING if answer else Condition.ILL
+
+    async def gauges(self, pool: Pool) -> dict[int, Gauges]:
+        return {}
 
     async def describe(self, pool: Pool) -> WorkerReport:
         self.described[pool.name] += 1
@@ -163,11 +170,11 @@ async def test_workers_are_probed_side_by_side() -> None:
     fleet, engine = fleet_of("a", "b", "c", up=False), ScriptedEngine()
     meeting = asyncio.Barrier(3)
 
-    async def healthy(pool: Pool) -> bool:
+    async def condition(pool: Pool, report: WorkerReport) -> Condition:
         await meeting.wait()
-        return True
+        return Condition.SERVING
 
-    engine.healthy = healthy  # type: ignore[method-assign]
+    engine.condition = condition  # type: ignore[method-assign]
     await round_of(HealthChecker(fleet, engine, interval_s=1.0, describe_s=1.0), fleet)
     assert all(worker.up for worker in fleet)
 
@@ -176,13 +183,13 @@ async def test_a_worker_that_does_not_answer_keeps_no_other_waiting() -> None:
     fleet, engine = fleet_of("a", "b", up=False), ScriptedEngine()
     asked: list[str] = []
 
-    async def healthy(pool: Pool) -> bool:
+    async def condition(pool: Pool, report: WorkerReport) -> Condition:
         asked.append(pool.name)
         if pool.name == "a:8000":
             await asyncio.Event().wait()
-        return True
+        return Condition.SERVING
 
-    engine.healthy = healthy  # type: ignore[method-assign]
+    engine.condition = condition  # type: ignore[method-assign]
     checker = HealthChecker(fleet, engine, interval_s=0.01, describe_s=1.0)
     running = asyncio.get_running_loop().create_task(checker.run())
     async with asyncio.timeout(5):
@@ -255,3 +262,190 @@ async def test_workers_that_are_others_to_look_after_are_not_probed() -> None:
 async def test_unless_it_is_said_otherwise_all_are() -> None:
     ward = Ward()
     assert ward.checker.probes(ward.worker)
+
+
+class TestConditions:
+    @pytest.mark.parametrize(
+        "condition",
+        [Condition.SERVING, Condition.DRAINING, Condition.ASLEEP, Condition.PAUSED],
+    )
+    async def test_what_a_probe_finds_is_the_worker_s(self, condition: Condition) -> None:
+        ward = Ward()
+        ward.engine.health["a:8000"] = condition
+        worker = await ward.probe()
+        assert (worker.up, worker.condition, worker.models) == (True, condition, ["m"])
+        assert worker.serves is (condition is Condition.SERVING)
+        ward.engine.health["a:8000"] = Condition.SERVING
+        assert (await ward.probe()).serves
+
+    async def test_an_ill_worker_is_down_and_keeps_its_condition(self) -> None:
+        ward = Ward()
+        ward.engine.health["a:8000"] = Condition.DRAINING
+        await ward.probe()
+        ward.engine.health["a:8000"] = Condition.ILL
+        worker = await ward.probe(3)
+        assert (worker.up, worker.condition) == (False, Condition.DRAINING)
+
+    async def test_the_engine_is_told_what_is_known_of_the_worker(self) -> None:
+        ward, known = Ward(), list[WorkerReport]()
+
+        async def condition(pool: Pool, report: WorkerReport) -> Condition:
+            known.append(report)
+            return Condition.SERVING
+
+        ward.engine.condition = condition  # type: ignore[method-assign]
+        await ward.probe(2)
+        assert [list(report.models) for report in known] == [[], ["m"]]
+
+
+class FlowingPool:
+    """Of a worker from which answers come while it does not answer probes."""
+
+    name = "a:8000"
+
+    def __init__(self) -> None:
+        self.reads = 0
+
+    def drop_idle(self) -> None:
+        pass
+
+
+class TestBusy:
+    @pytest.mark.parametrize("flowing", [True, False])
+    async def test_only_a_worker_of_which_nothing_comes_is_taken_down(self, flowing: bool) -> None:
+        ward = Ward()
+        await ward.probe()
+        pool = FlowingPool()
+        ward.worker.pool = pool  # type: ignore[assignment]
+
+        async def condition(pool: FlowingPool, report: WorkerReport) -> Condition:
+            pool.reads += flowing
+            raise TimeoutError
+
+        ward.engine.condition = condition  # type: ignore[method-assign, assignment]
+        assert (await ward.probe(10)).up is flowing
+
+    async def test_what_came_before_the_probe_does_not_count(self) -> None:
+        ward = Ward()
+        await ward.probe()
+        pool = FlowingPool()
+        pool.reads = 1000
+        ward.worker.pool = pool  # type: ignore[assignment]
+        ward.engine.health["a:8000"] = TimeoutError()
+        assert not (await ward.probe(3)).up
+
+    @pytest.mark.parametrize("answer", [False, UNREACHABLE])
+    async def test_a_probe_that_is_answered_badly_counts_whatever_flows(
+        self, answer: bool | Exception
+    ) -> None:
+        ward = Ward()
+        await ward.probe()
+        ward.worker.pool = FlowingPool()  # type: ignore[assignment]
+        ward.engine.health["a:8000"] = answer
+        assert not (await ward.probe(3)).up
+
+
+class Round:
+    """A checker whose rounds are far apart, past its first one."""
+
+    def __init__(self, *names: str) -> None:
+        self.fleet, self.engine = fleet_of(*names, up=False), ScriptedEngine()
+        self.checker = HealthChecker(self.fleet, self.engine, interval_s=1000.0, describe_s=1000.0)
+        self.task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> "Round":
+        self.task = asyncio.get_running_loop().create_task(self.checker.run())
+        await self.until(lambda: all(self.engine.asked[w.id] for w in self.fleet.processes()))
+        await self.until(lambda: not self.checker._probing)
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        assert self.task is not None
+        self.task.cancel()
+        await asyncio.gather(self.task, return_exceptions=True)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(5):
+            while not condition():  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Failed probes are repeated without a pause."""
+    monkeypatch.setattr("router.fleet.health._AGAIN_S", 0.001)
+
+
+def asked_times(checked: Round, times: int) -> bool:
+    return checked.engine.asked["b:8000"] == times
+
+
+class TestSuspects:
+    @pytest.mark.usefixtures("at_once")
+    async def test_they_are_probed_now(self) -> None:
+        async with Round("a", "b") as checked:
+            first, second = checked.fleet
+            for times in (2, 3):
+                checked.checker.suspect(second)
+                await checked.until(partial(asked_times, checked, times))
+                await checked.until(lambda: not checked.checker._probing)
+                await asyncio.sleep(0.002)
+            assert checked.engine.asked["a:8000"] == 1
+            assert first.up
+
+    @pytest.mark.usefixtures("at_once")
+    @pytest.mark.parametrize("answer", [False, TimeoutError()])
+    async def test_a_failed_probe_is_repeated_until_it_is_certain(
+        self, answer: bool | Exception
+    ) -> None:
+        async with Round("a", "b") as checked:
+            first, second = checked.fleet
+            checked.engine.health["b:8000"] = answer
+            checked.checker.suspect(second)
+            await checked.until(lambda: not second.up)
+            assert checked.engine.asked["b:8000"] == 1 + 3
+            await checked.until(lambda: not checked.checker._probing)
+            assert checked.engine.asked["b:8000"] == 1 + 3, "one that is down waits for its round"
+            assert first.up
+
+    async def test_not_each_time_that_a_request_fails(self) -> None:
+        async with Round("a") as checked:
+            (worker,) = checked.fleet
+            for _ in range(100):
+                checked.checker.suspect(worker)
+                await asyncio.sleep(0)
+            assert checked.engine.asked["a:8000"] <= 2 + 1, "half a second may have passed"
+
+    @pytest.mark.usefixtures("at_once")
+    async def test_or_until_it_answers(self) -> None:
+        async with Round("a") as checked:
+            (worker,) = checked.fleet
+            checked.engine.health["a:8000"] = TimeoutError()
+            checked.checker.suspect(worker)
+            await checked.until(lambda: checked.engine.asked["a:8000"] >= 2)
+            checked.engine.health["a:8000"] = True
+            await checked.until(lambda: not checked.checker._probing)
+            assert worker.up
+
+    async def test_whoever_looks_after_them(self) -> None:
+        async with Round("a") as checked:
+            checked.checker.probes = lambda worker: False
+            (worker,) = checked.fleet
+            checked.checker.suspect(worker)
+            await checked.until(lambda: checked.engine.asked["a:8000"] == 2)
+
+    async def test_not_if_they_left(self) -> None:
+        async with Round("a", "b") as checked:
+            first, second = checked.fleet
+            checked.fleet.set_workers(["http://a:8000"])
+            checked.checker.suspect(second)
+            checked.checker.suspect(first)
+            await checked.until(lambda: checked.engine.asked["a:8000"] == 2)
+            assert checked.engine.asked["b:8000"] == 1
+
+    async def test_a_rank_s_server_is(self) -> None:
+        async with Round("a") as checked:
+            (first,) = checked.fleet
+            checked.fleet.set_report(first, WorkerReport({"m": {}}, ranks=2))
+            checked.checker.suspect(list(checked.fleet)[-1])
+            await checked.until(lambda: checked.engine.asked["a:8000"] == 2)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from router import errors
-from router.engines.base import Gauges, WorkerReport
+from router.engines.base import Condition, Gauges, WorkerReport
 from router.fleet import poller as module
 from router.fleet.fleet import Fleet
 from router.fleet.load import PendingPrefill
@@ -38,7 +38,7 @@ class ScriptedEngine:
             raise answer
         return answer
 
-    async def healthy(self, pool: Pool) -> bool:
+    async def condition(self, pool: Pool, report: WorkerReport) -> Condition:
         raise AssertionError("nobody asked for that")
 
     async def describe(self, pool: Pool) -> WorkerReport:

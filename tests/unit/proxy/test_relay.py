@@ -1,5 +1,7 @@
 """The relay as transcripts: what the worker's connection says, and what the client's side is told."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,9 +9,11 @@ from hypothesis import strategies as st
 from router import errors
 from router.ids import Headers
 from router.proxy.relay import Relay
-from router.proxy.retry import NO_REFUSALS, REFUSALS
+from router.proxy.retry import BUSY
+from router.proxy.transcript import Transcript
 from router.telemetry.metrics import TOKEN_BUCKETS_S, Histogram
 from router.upstream.connection import Connection
+from tests.unit.proxy.streams import Answer
 from tests.unit.support import FakeDownstream, FakeOwner, FakeTransport
 
 ADDED = [(b"x-request-id", b"r1"), (b"x-router-worker", b"gpu-1:8000")]
@@ -18,19 +22,29 @@ JSON = [(b"content-type", b"application/json")]
 ROLE = b'data: {"choices":[{"delta":{"role":"assistant","content":""}}]}\n\n'
 TOKEN = b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n'
 DONE = b"data: [DONE]\n\n"
+LOST = errors.worker_lost("w", "early")
 
 
 class Play:
     """One relay between a worker and a client."""
 
-    def __init__(self, refusals: frozenset[int] = NO_REFUSALS) -> None:
+    def __init__(
+        self,
+        *,
+        may_refuse: bool = False,
+        transcript: Transcript | None = None,
+        pinged: bool = False,
+    ) -> None:
         self.client = FakeDownstream()
+        if pinged:
+            self.client.start(200, STREAM, None)
         self.itl = Histogram(TOKEN_BUCKETS_S)
         self.first: list[float] = []
         self.ends: list[errors.RouterError | None] = []
         self.relay = Relay(
-            self.client, ADDED, refusals, self.itl, self.first.append, self.ends.append
+            self.client, ADDED, self.itl, self.first.append, self.ends.append, transcript
         )
+        self.relay.expect(may_refuse=may_refuse)
 
     def stream(self, *reads: bytes | tuple[bytes, ...]) -> None:
         """A whole stream; a tuple holds the parts that one read brings."""
@@ -39,6 +53,8 @@ class Play:
             for part in (read,) if isinstance(read, bytes) else read:
                 self.relay.on_body(part)
             self.relay.on_read()
+            if self.ends:  # whoever was told has closed the connection
+                return
         self.relay.on_complete([])
 
     @property
@@ -101,9 +117,9 @@ def test_one_read_is_one_flush_however_many_pieces_it_has() -> None:
     assert play.client.names == ["start", *["write"] * 3, "flush", "write", "flush", "finish"]
 
 
-@pytest.mark.parametrize("status", sorted(REFUSALS))
+@pytest.mark.parametrize("status", sorted(BUSY))
 def test_nothing_of_a_refusal_is_passed_on(status: int) -> None:
-    play = Play(REFUSALS)
+    play = Play(may_refuse=True)
     play.relay.on_response(status, JSON, 4)
     play.relay.on_body(b"busy")
     play.relay.on_read()
@@ -115,20 +131,287 @@ def test_nothing_of_a_refusal_is_passed_on(status: int) -> None:
     assert play.relay.tail == b""
 
 
-@pytest.mark.parametrize("status", [200, 400, 404, 422, 500, 502])
+@pytest.mark.parametrize("status", [200, 400, 404, 422, 501, 502])
 def test_every_other_status_is_the_client_s_answer(status: int) -> None:
-    play = Play(REFUSALS)
-    play.relay.on_response(status, JSON, 0)
+    play = Play(may_refuse=True)
+    play.relay.on_response(status, JSON, 2)
     assert play.client.events[0][1] == status
     assert not play.relay.refused
 
 
 def test_a_refusal_that_nobody_else_could_take_is_the_answer() -> None:
-    play = Play(NO_REFUSALS)
+    play = Play()
     play.relay.on_response(429, [*JSON, (b"retry-after", b"1")], 0)
     play.relay.on_complete([])
     assert play.client.names == ["start", "finish"]
     assert (b"retry-after", b"1") in play.client.events[0][2]
+
+
+class TestHeldHead:
+    """Of an open-ended stream nothing is passed on before its first byte: until then another worker can be asked."""
+
+    def test_the_head_comes_with_the_first_byte(self) -> None:
+        play = Play()
+        play.relay.on_response(200, STREAM, None)
+        play.relay.on_read()
+        assert play.client.events == []
+        assert (play.relay.begun, play.relay.open_ended) == (False, True)
+        play.relay.on_body(TOKEN)
+        assert play.client.events == [("start", 200, [*STREAM, *ADDED], None), ("write", TOKEN)]
+        assert play.relay.begun
+
+    def test_lost_before_it_leaves_the_client_with_nothing(self) -> None:
+        play = Play()
+        play.relay.on_response(200, STREAM, None)
+        play.relay.on_lost(LOST)
+        assert play.client.events == []
+        assert play.ends == [LOST]
+
+    def test_an_empty_stream_is_an_answer(self) -> None:
+        play = Play()
+        play.stream()
+        assert [event[0] for event in play.client.events] == ["start", "finish"]
+
+    @pytest.mark.parametrize(
+        ("status", "headers", "length"),
+        [
+            (200, STREAM, 10),
+            (200, JSON, None),
+            (400, STREAM, None),
+            (200, [*STREAM, (b"content-encoding", b"gzip")], None),
+        ],
+    )
+    def test_other_heads_wait_for_nothing(
+        self, status: int, headers: Headers, length: int | None
+    ) -> None:
+        play = Play(may_refuse=True)
+        play.relay.on_response(status, headers, length)
+        assert play.client.names == ["start"]
+        assert play.relay.begun
+
+    def test_who_pings_may_give_it_early(self) -> None:
+        play = Play()
+        play.relay.on_response(200, STREAM, None)
+        play.relay.begin()
+        assert play.client.names == ["start"]
+        play.relay.on_body(TOKEN)
+        assert play.client.names == ["start", "write"]
+
+
+FAILED = [
+    b'data: {"error": {"message": "EngineCore", "type": "InternalServerError", "code": 500}}\n\n',
+    b'data: {"error":{"message":"x","code":500}}\n\n',
+    b'event: error\ndata: {"type":"error","error":{"type":"api_error","message":"x"}}\n\n',
+    b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"abort"}]}\n\n',
+]
+
+
+class TestFirstEventsOfAFailure:
+    @pytest.mark.parametrize("event", FAILED)
+    @pytest.mark.parametrize("before", [b"", ROLE])
+    def test_they_are_no_answer_while_another_can_be_asked(
+        self, event: bytes, before: bytes
+    ) -> None:
+        play = Play(may_refuse=True)
+        play.stream(before + event, DONE)
+        assert set(play.client.names) <= {"flush"}
+        assert [error.code if error else None for error in play.ends] == ["worker_connection_lost"]
+        assert not play.relay.failed
+
+    @pytest.mark.parametrize("event", FAILED)
+    def test_else_they_are_passed_on_and_known_to_be_one(self, event: bytes) -> None:
+        play = Play()
+        play.stream(event, DONE)
+        assert play.client.body == event + DONE
+        assert play.ends == [None]
+        assert play.relay.failed
+
+    @pytest.mark.parametrize("event", FAILED)
+    def test_behind_a_token_they_are_too(self, event: bytes) -> None:
+        play = Play(may_refuse=True)
+        play.stream(TOKEN, event, DONE)
+        assert play.client.body == TOKEN + event + DONE
+        assert play.relay.failed
+
+    def test_the_client_s_mistake_is_an_answer(self) -> None:
+        event = (
+            b'data: {"error": {"message": "too long", "type": "BadRequestError", "code": 400}}\n\n'
+        )
+        play = Play(may_refuse=True)
+        play.stream(event, DONE)
+        assert play.client.body == event + DONE
+        assert (play.ends, play.relay.failed) == ([None], False)
+
+
+DRAINS = b'{"error":{"message":"cannot schedule new futures after shutdown","code":500}}'
+DIED = b'{"error":{"message":"EngineCore encountered an issue.","code":500}}'
+BUG = b'{"error":{"message":"division by zero","code":500}}'
+
+
+class TestJudged:
+    """A 500 says in its body whose fault it is."""
+
+    def answer(self, play: Play, body: bytes, status: int = 500) -> None:
+        play.relay.on_response(status, JSON, len(body))
+        for at in range(0, len(body), 20):
+            play.relay.on_body(body[at : at + 20])
+            play.relay.on_read()
+        play.relay.on_complete([])
+
+    def test_nothing_of_it_is_passed_on_before_it_is_whole(self) -> None:
+        play = Play(may_refuse=True)
+        play.relay.on_response(500, JSON, len(BUG))
+        play.relay.on_body(BUG[:-1])
+        play.relay.on_read()
+        assert play.client.events == []
+        play.relay.on_lost(LOST)
+        assert play.ends == [LOST]
+
+    def test_a_worker_that_drains_refuses(self) -> None:
+        play = Play(may_refuse=True)
+        self.answer(play, DRAINS)
+        assert (play.relay.refused, play.relay.drains) == (True, True)
+        assert (play.client.body, play.ends) == (b"", [None])
+
+    def test_a_worker_whose_engine_is_dead_is_lost(self) -> None:
+        play = Play(may_refuse=True)
+        self.answer(play, DIED)
+        assert not play.relay.refused
+        assert play.client.events == []
+        assert [error.code if error else None for error in play.ends] == ["worker_connection_lost"]
+
+    @pytest.mark.parametrize(
+        ("body", "may_refuse"), [(BUG, True), (BUG, False), (DRAINS, False), (DIED, False)]
+    )
+    def test_else_it_is_the_answer_as_the_worker_wrote_it(
+        self, body: bytes, may_refuse: bool
+    ) -> None:
+        play = Play(may_refuse=may_refuse)
+        self.answer(play, body)
+        assert play.client.events[0] == ("start", 500, [*JSON, *ADDED], len(body))
+        assert (play.client.body, play.client.names[-1]) == (body, "finish")
+        assert (play.ends, play.relay.refused, play.relay.tail) == ([None], False, body)
+
+    ABORTED = b'{"choices":[{"text":"some","finish_reason":"abort"}]}'
+    WHOLE = b'{"choices":[{"text":"some","finish_reason":"stop"}]}'
+
+    def test_a_whole_answer_that_the_worker_ended_early_is_lost(self) -> None:
+        """vLLM answers 200 with what there is when it is told to end."""
+        play = Play()
+        play.relay.expect(may_refuse=True, generates=True)
+        self.answer(play, self.ABORTED, 200)
+        assert play.client.events == []
+        assert [error.code if error else None for error in play.ends] == ["worker_connection_lost"]
+
+    @pytest.mark.parametrize(
+        ("body", "may_refuse", "generates"),
+        [
+            (WHOLE, True, True),
+            (WHOLE, True, False),
+            (WHOLE, False, True),
+            (ABORTED, False, True),
+            (ABORTED, True, False),
+            (ABORTED, False, False),
+        ],
+    )
+    def test_others_are_the_answer(self, body: bytes, may_refuse: bool, generates: bool) -> None:
+        play = Play()
+        play.relay.expect(may_refuse=may_refuse, generates=generates)
+        self.answer(play, body, 200)
+        assert play.client.events[0] == ("start", 200, [*JSON, *ADDED], len(body))
+        assert (play.client.body, play.client.names[-1], play.ends) == (body, "finish", [None])
+
+    def test_a_long_answer_is_not_held(self) -> None:
+        play = Play()
+        play.relay.expect(may_refuse=True, generates=True)
+        play.relay.on_response(200, JSON, 262_145)
+        assert play.client.names == ["start"]
+
+    def test_an_empty_body_is_an_answer(self) -> None:
+        for status in (200, 204, 400, 500):
+            play = Play(may_refuse=True)
+            play.relay.on_response(status, JSON, 0)
+            play.relay.on_complete([])
+            assert (play.client.names[0], play.client.names[-1]) == ("start", "finish")
+            assert (play.client.events[0][1], play.client.body) == (status, b"")
+
+    @pytest.mark.parametrize("status", [400, 501, 502])
+    def test_other_statuses_are_not_judged(self, status: int) -> None:
+        play = Play(may_refuse=True)
+        self.answer(play, DRAINS, status)
+        assert play.client.body == DRAINS
+        assert not play.relay.refused
+
+    def test_a_long_one_is_not_held(self) -> None:
+        play = Play(may_refuse=True)
+        play.relay.on_response(500, JSON, 4097)
+        assert play.client.names == ["start"]
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("value", "seconds"), [(b"7", 7.0), (b" 7 ", 7.0), (b"soon", None), (None, None)]
+    )
+    def test_how_long_the_worker_asks_for(self, value: bytes | None, seconds: float | None) -> None:
+        play = Play(may_refuse=True)
+        headers = [*JSON] if value is None else [*JSON, (b"retry-after", value)]
+        play.relay.on_response(503, headers, 0)
+        assert play.relay.retry_after_s == seconds
+
+    def test_it_is_asked_for_by_refusals_only(self) -> None:
+        play = Play()
+        play.relay.on_response(200, [*JSON, (b"retry-after", b"7")], 0)
+        assert play.relay.retry_after_s is None
+
+    def test_the_next_attempt_begins_with_nothing_of_it(self) -> None:
+        play = Play(may_refuse=True)
+        play.relay.on_response(503, [*JSON, (b"retry-after", b"7")], 0)
+        play.relay.on_complete([])
+        play.relay.expect(may_refuse=False)
+        assert (play.relay.refused, play.relay.answered) == (False, 0)
+        assert play.relay.retry_after_s is None
+
+
+class TestPinged:
+    """The client has the head of a stream and comments: what comes now is told in it."""
+
+    def test_a_stream_goes_on_in_it(self) -> None:
+        play = Play(pinged=True)
+        play.stream(TOKEN, DONE)
+        assert play.client.names[0] == "start"
+        assert play.client.names.count("start") == 1
+        assert play.client.body == TOKEN + DONE
+
+    @pytest.mark.parametrize("status", [400, 500, 501])
+    def test_an_error_becomes_an_event(self, status: int) -> None:
+        body = b'{"error":{"message":"two\nlines","code":%d}}' % status
+        play = Play(pinged=True)
+        play.relay.on_response(status, JSON, len(body))
+        play.relay.on_body(body)
+        play.relay.on_read()
+        play.relay.on_complete([])
+        assert play.client.body == b"data: " + body.replace(b"\n", b"\ndata: ") + b"\n\n"
+        assert play.client.names[-1] == "finish"
+        assert play.relay.failed is (status >= 500)
+
+    @pytest.mark.parametrize("body", [DRAINS, DIED])
+    def test_what_nobody_else_can_be_asked_for_is_told_too(self, body: bytes) -> None:
+        play = Play(pinged=True)
+        play.relay.on_response(500, JSON, len(body))
+        play.relay.on_body(body)
+        play.relay.on_read()
+        play.relay.on_complete([])
+        assert play.client.body == b"data: " + body + b"\n\n"
+        assert (play.ends, play.relay.refused) == ([None], False)
+
+    @pytest.mark.parametrize("status", sorted(BUSY))
+    def test_a_refusal_is_still_taken_elsewhere(self, status: int) -> None:
+        play = Play(may_refuse=True, pinged=True)
+        play.relay.on_response(status, JSON, 2)
+        play.relay.on_body(b"{}")
+        play.relay.on_complete([])
+        assert play.relay.refused
+        assert play.client.body == b""
 
 
 def test_a_lost_answer_is_left_to_the_gateway() -> None:
@@ -265,6 +548,43 @@ def test_what_the_worker_sends_is_what_the_client_gets(
     assert all(count >= 0 for count in play.itl.counts)
 
 
+@given(st.lists(st.floats(0, 1), max_size=8), st.floats(0, 1))
+def test_with_a_transcript_the_client_gets_the_same_from_two_workers(
+    cuts: list[float], death: float
+) -> None:
+    """Connections, relay and transcript together: the wire cut anywhere, the first connection lost anywhere."""
+    answer, transcript = Answer(), Transcript(shows_ids=False)
+    play = Play(transcript=transcript)
+    events = answer.events(ids=True)
+    for last in (False, True):
+        wire = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+        wire += b"".join(b"%x\r\n%b\r\n" % (len(event), event) for event in events)
+        wire += b"0\r\n\r\n"
+        wire = wire if last else wire[: round(death * len(wire))]
+        connection = Connection(FakeOwner())
+        connection.connection_made(FakeTransport())
+        connection.send(b"", b"", play.relay, is_head=False)
+        places = sorted({0, len(wire), *(round(cut * len(wire)) for cut in cuts)})
+        for start, end in pairwise(places):
+            connection.data_received(wire[start:end])
+        if play.ends == [None]:
+            break
+        if not last:
+            connection.connection_lost(None)
+            assert len(play.ends) == 1
+            play.ends.clear()
+            if transcript.finished:
+                return
+            transcript.go_on()
+            start_at = max(0, len(transcript.so_far) - len(answer.prompt))
+            events = answer.events(ids=True, start=start_at)
+            play.relay.expect(may_refuse=True)
+    assert (play.client.body, play.ends) == (answer.stream(), [None])
+    assert play.client.names[-1] == "finish"
+    assert play.client.names.count("start") == 1
+    assert all(count >= 0 for count in play.itl.counts)
+
+
 @pytest.mark.parametrize(
     ("headers", "length", "told"),
     [
@@ -287,3 +607,17 @@ def test_an_answer_of_which_nothing_can_be_seen_tells_its_beginning(
         play.relay.on_read()
     assert len(play.first) == told
     assert (play.relay.first_token_at, play.relay.tokens) == (0.0, 0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["cannot schedule new futures after shutdown", 'it says \\"finish_reason\\":\\"abort\\"'],
+)
+def test_what_an_answer_is_about_says_nothing_of_its_worker(text: str) -> None:
+    play = Play(may_refuse=True)
+    play.relay.expect(may_refuse=True, generates=True)
+    body = b'{"choices":[{"message":{"content":"%b"},"finish_reason":"stop"}]}' % text.encode()
+    play.relay.on_response(200, JSON, len(body))
+    play.relay.on_body(body)
+    play.relay.on_complete([])
+    assert (play.client.body, play.ends, play.relay.refused) == (body, [None], False)

@@ -11,6 +11,7 @@ from router.proxy.sse import (
     NO_USAGE,
     Usage,
     announcements,
+    failure_in,
     response_id_in,
     token_events,
     usage_in,
@@ -185,3 +186,56 @@ def test_noise_never_fails(noise: bytes) -> None:
 )
 def test_the_id_of_a_response(head: bytes, found: str | None) -> None:
     assert response_id_in(head) == found
+
+
+FAILURES = [
+    b'data: {"error": {"message": "EngineCore", "type": "InternalServerError", "param": null, "code": 500}}',
+    b'data: {"error":{"message":"x","type":"server_error","code":"internal"}}',
+    b'data:{"error":{"message":"x"}}',
+    b'event: error\ndata: {"type":"error","error":{"type":"api_error","message":"x"}}',
+    b'event: error\ndata: {"type": "error", "code": "server_error", "message": "x"}',
+    b'data: {"id":"c","choices":[{"index":0,"delta":{},"finish_reason":"abort","stop_reason":null}]}',
+    b'data: {"id":"c","choices":[{"index":0,"text":"last","finish_reason": "abort"}]}',
+]
+FINE = [
+    b'data: {"id":"c","choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}]}',
+    b'data: {"choices":[{"delta":{"content":"\\"error\\": {\\"code\\": 500}"}}]}',
+    b'data: {"choices":[{"delta":{"content":"data: {\\"error\\":{"}}]}',
+    b'data: {"choices":[{"delta":{"content":"\\"finish_reason\\":\\"abort\\""}}]}',
+    b'data: {"choices":[],"error":null}',
+    b'data: {"error":null,"choices":[]}',
+    b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}',
+    b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"aborted"}]}',
+    b': {"error":{}}',
+    b"event: error_free\ndata: 5",
+    b"",
+]
+MISTAKES = [
+    b'data: {"error": {"message": "too long", "type": "BadRequestError", "code": 400}}',
+    b'data: {"error":{"message":"x","type":"NotFoundError","code":404}}',
+    b'event: error\ndata: {"type":"error","error":{"type": "invalid_request_error"}}',
+]
+
+
+class TestFailures:
+    @pytest.mark.parametrize("failure", FAILURES)
+    @pytest.mark.parametrize("before", [b"", *FINE])
+    def test_one_is_found_where_its_data_begins(self, failure: bytes, before: bytes) -> None:
+        events = b"".join(event + b"\n\n" for event in (before, failure) if event)
+        at = events.index(b"data:", len(before) + 2 if before else 0)
+        assert failure_in(events) == at
+        assert failure_in(events + b"data: [DONE]\n\n") == at
+
+    @pytest.mark.parametrize("events", [*FINE, *MISTAKES])
+    def test_others_are_none(self, events: bytes) -> None:
+        assert failure_in(events + b"\n\ndata: [DONE]\n\n") == -1
+
+    @given(st.lists(st.sampled_from(FINE), max_size=6), st.sampled_from(FAILURES))
+    def test_whatever_comes_before_it_is_kept(self, fine: list[bytes], failure: bytes) -> None:
+        before = b"".join(event + b"\n\n" for event in fine)
+        found = failure_in(before + failure + b"\n\n")
+        assert before in (before + failure)[:found]
+
+    @given(st.binary(max_size=60))
+    def test_noise_is_none_or_within_it(self, noise: bytes) -> None:
+        assert -1 <= failure_in(noise) <= len(noise)

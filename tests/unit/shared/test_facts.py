@@ -7,11 +7,11 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from router.engines.base import WorkerReport
+from router.engines.base import Condition, WorkerReport
 from router.ids import WorkerId
 from router.shared import facts as module
 from router.shared.base import Facts, StoreError
-from router.shared.facts import FactsKeeper, Told
+from router.shared.facts import FactsKeeper, Told, drain_key
 from router.shared.leases import Leases
 from tests.unit.shared.support import AWAY, Router, Town
 
@@ -408,4 +408,46 @@ def test_facts_are_an_array_of_plain_values() -> None:
         16,
         True,
         7,
+        "up",
+        False,
     ]
+
+
+class TestDraining:
+    async def test_all_routers_drain_what_one_is_told_to(
+        self, town: Town, owner: Side, other: Side, follower: Side
+    ) -> None:
+        await ticks(owner, other, follower)
+        other.fleet.drain(other.worker("a"), drained=True)
+        await ticks(owner, other, follower)
+        assert all(side.worker("a").drained for side in (owner, other, follower))
+        assert not any(side.worker("b").drained for side in (owner, other, follower))
+        follower.fleet.drain(follower.worker("a"), drained=False)
+        await ticks(owner, other, follower)
+        assert not any(side.worker("a").drained for side in (owner, other, follower))
+
+    async def test_who_comes_later_too(self, town: Town, owner: Side) -> None:
+        owner.fleet.drain(owner.worker("b"), drained=True)
+        await ticks(owner)
+        late = Side(town, "late")
+        await ticks(owner, late)
+        assert late.worker("b").drained
+
+    async def test_an_emptied_store_is_told_again(
+        self, town: Town, owner: Side, other: Side
+    ) -> None:
+        owner.fleet.drain(owner.worker("a"), drained=True)
+        await ticks(owner, other)
+        town.registry._facts.clear()
+        owner.facts.forget_all()
+        await ticks(owner)
+        assert known(town)[drain_key(A)].drained
+
+    async def test_followers_know_what_a_worker_does_not_do(
+        self, town: Town, owner: Side, follower: Side
+    ) -> None:
+        owner.fleet.mark_up(owner.worker("a"))
+        owner.fleet.set_condition(owner.worker("a"), Condition.ASLEEP)
+        await ticks(owner, follower)
+        assert follower.worker("a").up
+        assert follower.worker("a").condition is Condition.ASLEEP

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router.errors import RouterError
 from router.ids import Headers
 from router.upstream.connection import Connection
+from router.upstream.limits import TimeLimits
 from tests.unit.support import Event, FakeHandler, FakeOwner, FakeTransport
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
@@ -99,8 +101,12 @@ CASES = [
     Case(
         "several codings, chunked last",
         HEAD + b"transfer-encoding: gzip, chunked\r\n\r\n2\r\nzz\r\n0\r\n\r\n",
-        [response(None, (b"transfer-encoding", b"gzip, chunked")), ("body", b"zz"), complete()],
+        [BAD],
+        reusable=False,
     ),
+    Case("another coding", HEAD + b"transfer-encoding: gzip\r\n\r\nzz", [BAD], reusable=False),
+    Case("status 000", b"HTTP/1.1 000 No\r\n\r\n", [BAD], reusable=False),
+    Case("status 099", b"HTTP/1.1 099 No\r\n\r\n" + HEAD + b"\r\n", [BAD], reusable=False),
     Case(
         "until close",
         HEAD + b"connection: close\r\n\r\nhello",
@@ -496,6 +502,267 @@ def test_a_connection_paused_at_the_answer_s_end_reads_on_when_idle() -> None:
     peer.feed(HEAD + b"content-length: 0\r\n\r\n")
     assert peer.transport.reading
     assert peer.owner.idle
+
+
+class TimedPeer(Peer):
+    """Looked at whenever time passes; every limit is a different number of seconds."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, limits: TimeLimits | None = None) -> None:
+        super().__init__()
+        self.now = 1000.0
+        self.up = True
+        monkeypatch.setattr("router.upstream.connection.perf_counter", lambda: self.now)
+        self.limits = limits or TimeLimits(first_byte_s=60.0, idle_s=30.0, total_s=600.0)
+
+    def asked(self) -> FakeHandler:
+        self.connection.limit(self.limits, self.now)
+        return self.request()
+
+    def passes(self, seconds: float, step: float = 1.0) -> None:
+        ends_at = self.now + seconds
+        while self.now < ends_at:
+            self.now = min(ends_at, self.now + step)
+            self.connection.look(self.now, up=self.up)
+
+
+LATE = ("lost", "worker_timeout")
+OVER = ("lost", "request_timeout")
+CHUNKED_HEAD = HEAD + b"transfer-encoding: chunked\r\n\r\n"
+
+
+class TestLimits:
+    def test_no_first_byte(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        peer = TimedPeer(monkeypatch)
+        handler = peer.asked()
+        peer.passes(60.0)
+        assert handler.events == []
+        peer.passes(1.0)
+        assert handler.events == [LATE]
+        assert peer.transport.aborted, "which ends its work"
+        peer.drop()
+        peer.passes(600.0)
+        assert handler.events == [LATE], "told once"
+        assert peer.owner.closed == [peer.connection]
+
+    def test_a_head_is_no_byte_of_the_answer(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        peer = TimedPeer(monkeypatch)
+        handler = peer.asked()
+        peer.feed(CHUNKED_HEAD)
+        peer.passes(59.0)
+        assert handler.told() == [("response", 200, [CHUNKED], None)]
+        peer.passes(3.0)
+        assert handler.events[-1] == LATE
+
+    def test_silence_within_the_answer(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        peer = TimedPeer(monkeypatch)
+        handler = peer.asked()
+        peer.feed(CHUNKED_HEAD)
+        for _ in range(5):
+            peer.feed(b"1\r\nx\r\n")
+            peer.passes(29.0)
+        assert LATE not in handler.events
+        peer.passes(3.0)
+        assert handler.events[-1] == LATE
+
+    def test_all_of_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """However steadily it comes, from the request's arrival."""
+        peer = TimedPeer(monkeypatch)
+        peer.connection.limit(peer.limits, peer.now - 100.0)
+        handler = peer.request()
+        peer.feed(CHUNKED_HEAD)
+        for _ in range(49):
+            peer.feed(b"1\r\nx\r\n")
+            peer.passes(10.0)
+        assert OVER not in handler.events
+        peer.feed(b"1\r\nx\r\n")
+        peer.passes(10.0)
+        assert handler.events[-1] == OVER
+
+    def test_a_client_that_does_not_read_is_not_the_worker_s_fault(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        peer = TimedPeer(monkeypatch)
+        handler = peer.asked()
+        peer.feed(CHUNKED_HEAD + b"1\r\nx\r\n")
+        peer.connection.pause_reading()
+        peer.passes(200.0)
+        assert LATE not in handler.events
+        peer.connection.resume_reading()
+        peer.passes(29.0)
+        assert LATE not in handler.events
+        peer.passes(3.0)
+        assert handler.events[-1] == LATE
+
+    def test_nor_while_its_worker_is_down(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What is in the socket may be all of the answer."""
+        peer = TimedPeer(monkeypatch)
+        handler = peer.asked()
+        peer.feed(CHUNKED_HEAD + b"1\r\nx\r\n")
+        peer.connection.pause_reading()
+        peer.up = False
+        peer.passes(100.0)
+        assert LATE not in handler.events
+
+    def test_in_all_it_may_take_no_longer(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        peer = TimedPeer(monkeypatch)
+        handler = peer.asked()
+        peer.feed(CHUNKED_HEAD + b"1\r\nx\r\n")
+        peer.connection.pause_reading()
+        peer.passes(601.0)
+        assert handler.events[-1] == OVER
+
+    @pytest.mark.parametrize("head", [b"", CHUNKED_HEAD, CHUNKED_HEAD + b"1\r\nx\r\n"])
+    def test_a_worker_that_is_down_and_silent(
+        self, monkeypatch: pytest.MonkeyPatch, head: bytes
+    ) -> None:
+        peer = TimedPeer(monkeypatch)
+        handler = peer.asked()
+        peer.feed(head)
+        peer.passes(1.0)
+        peer.up = False
+        peer.passes(9.0)
+        assert LATE not in handler.events
+        peer.passes(2.0)
+        assert handler.events[-1] == LATE
+
+    def test_one_that_is_down_and_goes_on_may(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        peer = TimedPeer(monkeypatch)
+        handler = peer.asked()
+        peer.feed(CHUNKED_HEAD)
+        peer.up = False
+        for _ in range(20):
+            peer.feed(b"1\r\nx\r\n")
+            peer.passes(9.0)
+        assert LATE not in handler.events
+
+    def test_silence_before_it_went_down_counts(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        peer = TimedPeer(monkeypatch)
+        handler = peer.asked()
+        peer.passes(50.0)
+        peer.up = False
+        peer.passes(1.0)
+        assert handler.events == [LATE]
+
+    def test_an_idle_connection_never(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        peer = TimedPeer(monkeypatch)
+        peer.passes(10_000.0, 100.0)
+        peer.asked()
+        peer.feed(HEAD + b"content-length: 0\r\n\r\n")
+        peer.up = False
+        peer.passes(10_000.0, 100.0)
+        assert not peer.connection.closing
+        assert peer.owner.idle == [peer.connection]
+
+    def test_the_next_request_s_time_is_its_own(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nothing of the silence before it counts, nor of the limits of the one before."""
+        peer = TimedPeer(monkeypatch)
+        peer.asked()
+        peer.feed(HEAD + b"content-length: 0\r\n\r\n")
+        peer.passes(500.0)
+        handler = peer.request()
+        peer.passes(10_000.0, 100.0)
+        assert handler.events == [], "no limits were set for it"
+        peer.feed(HEAD + b"content-length: 0\r\n\r\n")
+        handler = peer.asked()
+        peer.passes(59.0)
+        assert handler.events == []
+        peer.passes(3.0)
+        assert handler.events == [LATE]
+
+    @given(
+        st.lists(st.tuples(st.sampled_from([5.0, 12.0, 29.0, 31.0]), st.booleans()), max_size=12),
+        st.booleans(),
+    )
+    def test_any_course_ends_within_a_look_of_its_limit(
+        self, course: list[tuple[float, bool]], up: bool
+    ) -> None:
+        """However bytes and pauses alternate: late exactly when the silence was longer than allowed."""
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            peer = TimedPeer(monkeypatch)
+            peer.up = up
+            handler = peer.asked()
+            peer.feed(CHUNKED_HEAD)
+            allowed, late = (30.0 if up else 10.0), False
+            for silence, paused in course:
+                peer.feed(b"1\r\nx\r\n")
+                if paused and not late:
+                    peer.connection.pause_reading()
+                peer.passes(silence)
+                peer.connection.resume_reading()
+                if not paused and silence > allowed + 1.0:
+                    late = True
+                if late:
+                    break
+            assert (LATE in handler.events) is late
+
+
+INTERIM = b"HTTP/1.1 103 Hints\r\nlink: </a>\r\n\r\n"
+TRAILED = HEAD + b"transfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\n"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        HEAD + b"x: " + b"a" * 70_000 + b"\r\n\r\n",
+        HEAD + b"x: y\r\n" * 40_000 + b"\r\n",
+        HEAD[:-2] + b"a" * 200_000 + b"\r\n\r\n",
+        INTERIM * 10_000,
+        TRAILED + b"x: y\r\n" * 40_000 + b"\r\n",
+    ],
+    ids=["field", "fields", "reason", "interim", "trailers"],
+)
+@pytest.mark.parametrize("size", [1000, 30_000])
+def test_a_head_has_a_limit(head: bytes, size: int) -> None:
+    peer = Peer()
+    handler = peer.request()
+    peer.feed(*(head[at : at + size] for at in range(0, len(head), size)))
+    assert handler.told()[-1] == BAD
+    assert peer.transport.aborted
+
+
+def test_bodies_do_not_count_with_the_head() -> None:
+    peer = Peer()
+    fields = b"x: " + b"a" * 40_000 + b"\r\ncontent-length: 200000\r\n\r\n"
+    for _ in range(2):
+        handler = peer.request()
+        peer.feed(HEAD + fields + b"b" * 100_000, b"b" * 100_000)
+        assert handler.told()[1:] == [("body", b"b" * 200_000), complete()]
+
+
+class Listener(FakeHandler):
+    """Keeps what clients would be told."""
+
+    message = ""
+
+    def on_lost(self, error: RouterError) -> None:
+        self.message = error.message
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (b"HTTP/1.1 042 No\r\n\r\n", "its status is 042"),
+        (
+            HEAD + b"transfer-encoding: gzip\r\n\r\n",
+            "it has a transfer coding that was not asked for, 'gzip'",
+        ),
+        (HEAD + b"a" * 70_000, "its head and trailers have more than 65536 bytes"),
+        (b"SSH-2.0\r\n", "Expected HTTP/"),
+    ],
+)
+def test_what_is_wrong_with_an_answer_is_told(answer: bytes, why: str) -> None:
+    peer, listener = Peer(), Listener()
+    peer.connection.send(b"", b"", listener, is_head=False)
+    peer.feed(answer)
+    assert f"sent an invalid HTTP response: {why}" in listener.message
+
+
+def test_reads_are_counted() -> None:
+    peer = Peer()
+    peer.request()
+    assert peer.connection.reads == 0
+    peer.feed(HEAD, b"content-length: 1\r\n", b"\r\nx")
+    assert peer.connection.reads == 3
 
 
 def test_its_repr_says_what_it_does() -> None:

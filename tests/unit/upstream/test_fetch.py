@@ -140,3 +140,17 @@ async def test_an_endless_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(errors.RouterError, match="more than 10 bytes"):
         await get(pool)
     assert pool.connection.aborted, "or it would go on for ever"
+
+
+async def test_what_it_reads_is_no_sign_of_life_of_other_answers() -> None:
+    """A worker that answers some questions, and hangs on others, is not busy."""
+
+    def half(handler: ResponseHandler) -> None:
+        handler.on_response(200, [], None)
+        pool.connection.reads += 3
+
+    pool = ScriptedPool(half)
+    pool._reads = 10
+    with pytest.raises(TimeoutError):
+        await get(pool, timeout_s=0.01)
+    assert pool.reads == 10 - 3, "the connection itself counts three"

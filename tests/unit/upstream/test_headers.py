@@ -12,6 +12,7 @@ from router.upstream.headers import (
     named_by_connection,
     request_head,
     response_headers,
+    retry_after_in,
 )
 
 LINE = RequestLine(b"POST", b"/v1/completions?x=1", b"r1")
@@ -158,3 +159,32 @@ def test_bodies_have_a_length(method: bytes, body: int, length: list[bytes]) -> 
 )
 def test_fields_that_connection_names(value: bytes, named: set[bytes]) -> None:
     assert named_by_connection(value) == named
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (b"0", 0.0),
+        (b"7", 7.0),
+        (b"  120 ", 120.0),
+        (b"999999", 999999.0),
+        (b"1000000", None),
+        (b"1.5", None),
+        (b"-1", None),
+        (b"", None),
+        (b"Wed, 21 Oct 2026 07:28:00 GMT", None),
+        (b"\xb2", None),
+    ],
+)
+def test_how_long_a_worker_asks_to_be_left_alone(value: bytes, seconds: float | None) -> None:
+    assert retry_after_in({b"retry-after": value}) == seconds
+
+
+def test_one_that_does_not_ask() -> None:
+    assert retry_after_in({b"content-type": b"7"}) is None
+
+
+@pytest.mark.parametrize("name", [b"x-router-resume", b"x-router-keep-alive", b"x-router-explain"])
+def test_what_is_said_to_the_router_stays_here(name: bytes) -> None:
+    line = RequestLine(b"POST", b"/", b"r")
+    assert name not in request_head(line, b"w", [(name, b"on")], 0)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from router import errors
 from router.upstream import pool as pool_module
 from router.upstream.connection import Connection
+from router.upstream.limits import TimeLimits
 from router.upstream.pool import Address, Pool
 from tests.unit.support import FakeHandler, FakeTransport
 
@@ -154,6 +155,40 @@ class TestIdle:
         pool.drop_idle()
         assert idle.is_closing()
         assert not busy.is_closing()
+
+    def test_what_comes_is_counted_over_connections_that_are_gone_too(self, clock: Clock) -> None:
+        pool = make_pool()
+        first, _ = put(pool)
+        second, _ = put(pool)
+        assert (pool.reads, pool.open) == (0, 2)
+        for connection in (first, second):
+            pool.take()
+            connection.send(b"", b"", FakeHandler(), is_head=False)
+            connection.data_received(b"HTTP/1.1 200 OK\r\n")
+            connection.data_received(b"content-length: 5\r\n\r\n")
+        assert pool.reads == 4
+        first.connection_lost(None)
+        assert (pool.reads, pool.open) == (4, 1)
+        first.connection_lost(None)
+        assert pool.reads == 4, "once"
+        pool.discount(3)
+        assert pool.reads == 1
+
+    def test_all_answers_are_looked_at(self, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("router.upstream.connection.perf_counter", lambda: 0.0)
+        pool = make_pool()
+        (busy, _), (idle, transport) = put(pool), put(pool)
+        pool.take()
+        pool.take()
+        handler = FakeHandler()
+        busy.limit(TimeLimits(first_byte_s=5.0), 0.0)
+        busy.send(b"", b"", handler, is_head=False)
+        pool.connection_idle(idle)
+        pool.look(4.0, up=True)
+        assert handler.events == []
+        pool.look(6.0, up=True)
+        assert handler.events == [("lost", "worker_timeout")]
+        assert not transport.is_closing()
 
     def test_closing_ends_answers_under_way_with_the_reason(self, clock: Clock) -> None:
         pool = make_pool()
