@@ -29,7 +29,7 @@ _REFRESH_S = 0.25
 _REFRESH_LIMIT_S = 1.0
 """How often a cluster is asked for its servers' roles at most, and for how long."""
 
-_SCRIPTS = ("lookup", "hold", "drop", "publish", "enrol", "lease", "facts")
+_SCRIPTS = ("lookup", "hold", "drop", "publish", "enrol", "lease", "facts", "quotas")
 
 
 class Script(NamedTuple):

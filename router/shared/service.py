@@ -14,6 +14,7 @@ from router.shared.facts import FactsKeeper
 from router.shared.homes import SharedHomes
 from router.shared.leases import Leases
 from router.shared.lookup import SharedLookup
+from router.shared.quotas import QuotaStore
 from router.shared.teller import Teller
 from router.shared.writer import Writer
 from router.telemetry.metrics import Histogram
@@ -23,12 +24,13 @@ _U16 = 0xFFFF
 
 
 class Ends(NamedTuple):
-    """The store's two sides, how it is, and how to take leave of it."""
+    """The store's sides, how it is, and how to take leave of it."""
 
     store: Store
     registry: Registry
     bond: Bond
     disconnect: Callable[[], Awaitable[None]]
+    quotas: QuotaStore | None = None
 
 
 class Shared:
@@ -46,7 +48,7 @@ class Shared:
         deadline_s: float,
         kv_tokens: Callable[[Worker], int],
     ) -> None:
-        store, registry, bond, self._disconnect = ends
+        store, registry, bond, self._disconnect, self.quotas = ends
         board = BoardKeeper(store, fleet, replica, bond, kv_tokens=kv_tokens)
         leases = Leases(registry, fleet, board, bond, replica)
         self.replica, self.bond, self.board, self.leases = replica, bond, board, leases
