@@ -1,21 +1,33 @@
 """The composition root: settings in, every object wired to what it needs; nothing runs yet."""
 
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from router.attempts import Attempts
+from msgspec.structs import replace
+
+from router.access.tenants import Tenants
+from router.attempts import AttemptOptions, Attempts
 from router.edge.admin import WorkerView, admin_app
 from router.edge.asgi import AsgiRouter
-from router.edge.exchange import EdgeServices, RequestIds, Routes
+from router.edge.cors import Cors
+from router.edge.drains import add_drains
+from router.edge.exchange import EdgeServices, RequestIds, Routes, aside
 from router.edge.explain import add_explain
+from router.edge.gate import Gate
+from router.edge.limits import BodyMemory, Drain, Limits
+from router.edge.tls import Credentials, server_credentials, worker_credentials
 from router.engines.vllm import VllmEngine
+from router.fleet.circuit import CircuitOptions
 from router.fleet.fleet import Fleet
 from router.fleet.health import HealthChecker
+from router.fleet.passive import PassiveHealth
 from router.fleet.poller import MetricsPoller
 from router.gateway import Gateway
 from router.index.memory import MemoryIndex
 from router.index.predicted import PredictedIndex
 from router.insight import Insight, insight
+from router.keepalive import KeepAlive
 from router.passage import Passage
 from router.process import installed_version
 from router.prompt.caller import Callers
@@ -39,6 +51,8 @@ from router.settings import Settings
 from router.sharing import sharing
 from router.telemetry.logs import RequestLog
 from router.telemetry.metrics import Metrics
+from router.tenancy import Tenancy, tenancy
+from router.upstream.limits import TimeLimits
 from router.wiring import tie
 
 
@@ -52,20 +66,31 @@ class App:
     poller: MetricsPoller
     dispatch: Dispatch
     gateway: Gateway
+    keep_alive: KeepAlive
     reporter: Reporter
     insight: Insight
+    tenancy: Tenancy
     rates: Rates
     metrics: Metrics
     request_log: RequestLog
     services: EdgeServices
     asgi: AsgiRouter
+    admin: AsgiRouter
+    """What the administrator's listener serves."""
+    tls: ssl.SSLContext | None
+    credentials: Sequence[Credentials]
 
 
 def build(settings: Settings, log: RequestLog) -> App:
     """Make all objects and wire them; nothing runs yet."""
     metrics = Metrics()
+    worker_tls, shown = _worker_tls(settings)
+    tls, own_credentials = _own_tls(settings)
     fleet = Fleet(
-        _worker_tls(settings), connect_s=settings.connect_timeout_s, idle_s=settings.worker_idle_s
+        worker_tls,
+        connect_s=settings.connect_timeout_s,
+        idle_s=settings.worker_idle_s,
+        circuits=CircuitOptions(settings.eject_failures, settings.eject_s),
     )
     memory = MemoryIndex(
         capacity_tokens=settings.default_kv_tokens, max_blocks=settings.index_max_blocks
@@ -85,24 +110,27 @@ def build(settings: Settings, log: RequestLog) -> App:
     reporter = Reporter(fleet, learner, known.exact, homes, metrics, log)
     intake = Intake(fleet, identities, homes, chooser.look_up)
     passage = Passage(reporter)
-    attempts = Attempts(fleet, intake, index, dispatch, reporter, passage)
-    gateway = Gateway(intake, prompts, dispatch, reporter, attempts, passage)
+    passive = PassiveHealth(fleet)
+    attempts = Attempts(intake, index, dispatch, passage, passive, _attempt_options(settings))
+    keep_alive = KeepAlive(settings.sse_keep_alive_s, early=settings.sse_keep_alive_early)
+    gateway = Gateway(intake, prompts, dispatch, attempts, passage, keep_alive)
     engine = VllmEngine(api_key=settings.worker_api_key, timeout_s=settings.health_timeout_s)
     health, poller = _health(fleet, engine, settings), _poller(fleet, engine, settings, dispatch)
+    passive.on_suspect = health.suspect
     if shared is not None:
         homes.on_stored = shared.homes.remember
         health.probes = poller.probes = shared.looks_after
     tie(fleet, known, cost, dispatch, metrics)
     metrics.settle = reporter.settle
     fleet.set_workers(settings.workers)
-    routes = Routes(EndpointTable(settings.allow_paths))
-    services = EdgeServices(
-        gateway, routes, RequestIds(), settings.body_limit, settings.keep_alive_s
-    )
-    admin = admin_app(fleet, WorkerView(known, cost.rates, waiting), metrics, installed_version())
+    access = tenancy(settings, fleet, metrics, shared)
+    services = _edge(settings, gateway, metrics, access.tenants)
+    view = WorkerView(known, cost.rates, waiting)
+    admin = admin_app(fleet, view, metrics, installed_version(), services.drain, access.tenants)
     aloof = Intake(fleet, identities, homes, index.lookup)  # measures nothing
     explainer = Explainer(fleet, aloof, prompts.identity, dispatch, chooser, tools.random)
     add_explain(admin, services, explainer.explain)
+    add_drains(admin, fleet, view)
     return App(
         settings=settings,
         fleet=fleet,
@@ -110,13 +138,48 @@ def build(settings: Settings, log: RequestLog) -> App:
         poller=poller,
         dispatch=dispatch,
         gateway=gateway,
+        keep_alive=keep_alive,
         reporter=reporter,
         insight=known,
+        tenancy=access,
         rates=cost.rates,
         metrics=metrics,
         request_log=log,
         services=services,
-        asgi=AsgiRouter(services, admin),
+        asgi=AsgiRouter(
+            services,
+            Gate(
+                admin,
+                key=settings.admin_key,
+                elsewhere=settings.admin_port is not None,
+                cors=services.cors,
+            ),
+        ),
+        admin=AsgiRouter(aside(services), Gate(admin, key=settings.admin_key)),
+        tls=tls,
+        credentials=(*own_credentials, *shown),
+    )
+
+
+def _edge(
+    settings: Settings, gateway: Gateway, metrics: Metrics, tenants: Tenants | None
+) -> EdgeServices:
+    return EdgeServices(
+        gateway,
+        Routes(EndpointTable(settings.allow_paths)),
+        RequestIds(),
+        Limits(
+            body_bytes=settings.body_limit,
+            connections=settings.max_connections,
+            keep_alive_s=settings.keep_alive_s,
+            receive_s=settings.receive_timeout_s,
+            client_stall_s=settings.client_stall_timeout_s,
+        ),
+        BodyMemory(settings.body_memory_limit),
+        Drain(),
+        metrics.rejected,
+        Cors(settings.cors_origins) if settings.cors_origins else None,
+        tenants,
     )
 
 
@@ -126,6 +189,23 @@ def _options(settings: Settings) -> QueueOptions:
         max_inflight=settings.max_inflight,
         limit=settings.queue_limit,
         timeout_s=settings.queue_timeout_s,
+    )
+
+
+def _attempt_options(settings: Settings) -> AttemptOptions:
+    limits = TimeLimits(
+        settings.first_byte_timeout_s, settings.idle_timeout_s, settings.total_timeout_s
+    )
+    by_endpoint = {
+        endpoint: replace(limits, first_byte_s=seconds)
+        for endpoint, seconds in settings.first_byte_timeouts.items()
+    }
+    return AttemptOptions(
+        limits,
+        by_endpoint,
+        settings.retry_budget,
+        settings.resume == "on",
+        settings.finish_abandoned_s,
     )
 
 
@@ -152,5 +232,14 @@ def _poller(
     return MetricsPoller(fleet, engine, interval_s=interval_s, on_report=dispatch.stir)
 
 
-def _worker_tls(settings: Settings) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=settings.worker_ca_file)
+def _worker_tls(settings: Settings) -> tuple[ssl.SSLContext, Sequence[Credentials]]:
+    return worker_credentials(
+        settings.worker_ca_file, settings.worker_cert_file, settings.worker_key_file
+    )
+
+
+def _own_tls(settings: Settings) -> tuple[ssl.SSLContext | None, Sequence[Credentials]]:
+    cert, key = settings.tls_cert_file, settings.tls_key_file
+    if cert is None or key is None:
+        return None, ()
+    return server_credentials(cert, key, settings.tls_client_ca_file)

@@ -2,11 +2,15 @@
 
 import asyncio
 import gc
+import sys
 from collections.abc import Coroutine
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import uvicorn
+
+_FILES_WHERE_UNLIMITED = 1 << 20
 
 
 def run_loop(main: Coroutine[Any, Any, None]) -> None:
@@ -27,6 +31,24 @@ def installed_version() -> str:
 
 async def _no_app(scope: Any, receive: Any, send: Any) -> None:
     del scope, receive, send
+
+
+def raise_file_limit() -> int | None:
+    """Allow as many open files as this process may; how many that is, None where there is no such limit."""
+    if sys.platform == "win32":
+        return None
+    import resource  # noqa: PLC0415 - not on Windows
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY:
+        hard = _FILES_WHERE_UNLIMITED
+    if soft != resource.RLIM_INFINITY and soft < hard:
+        with suppress(ValueError, OSError):  # macOS allows less than it says
+            resource.setrlimit(
+                resource.RLIMIT_NOFILE, (hard, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+            )
+            soft = hard
+    return None if soft == resource.RLIM_INFINITY else soft
 
 
 def spare_the_collector() -> None:

@@ -6,9 +6,12 @@ from typing import Any, Protocol
 
 from fastapi import FastAPI
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
+from router.access.tenants import Tenants
 from router.edge.envelope import error_body
+from router.edge.limits import Drain
+from router.edge.openapi import errors
 from router.errors import RouterError, Source, model_not_found
 from router.fleet.fleet import Fleet
 from router.fleet.worker import Worker
@@ -19,7 +22,7 @@ from router.routing.policy import Admission
 from router.routing.queue import LateBinding
 from router.telemetry.metrics import Metrics
 
-_READ = ["GET", "HEAD", "OPTIONS"]
+_ASKED_BESIDES = ["HEAD", "OPTIONS"]
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -45,7 +48,7 @@ class WorkerView:
         self._queue = admission if isinstance(admission, LateBinding) else None
 
     def __call__(self, worker: Worker) -> dict[str, Any]:
-        """Its state. `rank`: among those of its server, null if there is only one; `index_blocks`: known to be there, by tier, and what that is `known_by`; `speed`: of the fleet's median; `room`: it is sent more at once, null where nobody waits for
+        """What is known of it. `state`: up, down, draining, asleep, paused, ejected or probation; `circuit`: by its answers to requests: closed, open (given none for `back_in_s`), probation. `rank`: among those of its server, null if there is only one; `index_blocks`: known to be there, by tier, and what that is `known_by`; `speed`: of the fleet's median; `room`: it is sent more at once, null where nobody waits for
         that; `requests_…` and `kv_cache_usage`: by its own metrics, null while they do not tell.
         """
         load, now, rates = worker.load, perf_counter(), self._rates
@@ -54,6 +57,12 @@ class WorkerView:
             "rank": worker.rank,
             "url": worker.url,
             "up": worker.up,
+            "state": worker.state(now),
+            "circuit": {
+                "state": worker.circuit.state(now),
+                "back_in_s": round(worker.circuit.open_for(now), 1),
+                "opened": worker.circuit.opened,
+            },
             "error": worker.last_error,
             "models": worker.models,
             "kv_cache_tokens": worker.report.kv_tokens,
@@ -72,12 +81,18 @@ class WorkerView:
 
 
 def admin_app(
-    fleet: Fleet, describe: Callable[[Worker], dict[str, Any]], metrics: Metrics, version: str
+    fleet: Fleet,
+    describe: Callable[[Worker], dict[str, Any]],
+    metrics: Metrics,
+    version: str,
+    drain: Drain,
+    tenants: Tenants | None = None,
 ) -> FastAPI:
-    """The application behind the inference paths, on the same port."""
+    """The application behind the inference paths; `gate.Gate` stands before it."""
     app = FastAPI(title="prefix-router", version=version, redirect_slashes=False)
 
-    @app.api_route("/health", methods=["GET", "HEAD"])
+    @app.head("/health", include_in_schema=False)
+    @app.get("/health", response_class=Response)
     async def health() -> Response:
         """Alive: the process answers."""
         return Response(status_code=200)
@@ -87,28 +102,31 @@ def admin_app(
         """The same, as SageMaker asks it."""
         return Response(status_code=200)
 
-    @app.api_route("/ready", methods=["GET", "HEAD"])
+    @app.head("/ready", include_in_schema=False)
+    @app.get("/ready", responses={503: {"description": "Not ready, or being stopped"}})
     async def ready() -> Response:
-        """Ready: at least one worker is up and serves a model."""
-        up = sum(worker.up for worker in fleet)
-        body = {"ready": fleet.ready, "workers_up": up, "workers": len(fleet)}
-        return JSONResponse(body, status_code=200 if fleet.ready else 503)
+        """Ready: at least one worker is up and serves a model, and the router is not being stopped."""
+        up, fit = sum(worker.up for worker in fleet), fleet.ready and not drain.active
+        body = {"ready": fit, "draining": drain.active, "workers_up": up, "workers": len(fleet)}
+        return JSONResponse(body, status_code=200 if fit else 503)
 
-    @app.get("/metrics")
+    @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics_page() -> Response:
         """Prometheus metrics."""
         return Response(metrics.exposition(), headers={"content-type": _METRICS_TYPE})
 
-    @app.api_route("/v1/models", methods=_READ)
+    @app.api_route("/v1/models", methods=_ASKED_BESIDES, include_in_schema=False)
+    @app.get("/v1/models")
     async def models(request: Request) -> Response:
         """Every model that a worker serves, with the worker's own fields."""
-        listing = {"object": "list", "data": list(fleet.model_cards().values())}
+        listing = {"object": "list", "data": list(_cards(request, fleet, tenants).values())}
         return _for_browsers(request, listing)
 
-    @app.api_route("/v1/models/{model:path}", methods=_READ)
+    @app.api_route("/v1/models/{model:path}", methods=_ASKED_BESIDES, include_in_schema=False)
+    @app.get("/v1/models/{model:path}", responses=errors({404: "No worker serves the model"}))
     async def model_card(request: Request, model: str) -> Response:
         """One model; its id may contain slashes."""
-        cards = fleet.model_cards()
+        cards = _cards(request, fleet, tenants)
         if model not in cards and request.method != "OPTIONS":
             raise model_not_found(model, sorted(cards))
         return _for_browsers(request, cards.get(model, {}))
@@ -128,6 +146,15 @@ def admin_app(
     return app
 
 
+def _cards(request: Request, fleet: Fleet, tenants: Tenants | None) -> Mapping[str, dict[str, Any]]:
+    """Models that the client may use; raises `RouterError` when it needs a key and has none."""
+    cards = fleet.model_cards()
+    if tenants is None or request.method == "OPTIONS":
+        return cards
+    terms = tenants.identify(dict(request.headers.raw)).terms
+    return {name: card for name, card in cards.items() if terms.allows(name)}
+
+
 def _for_browsers(request: Request, document: Mapping[str, Any]) -> Response:
     """Web pages may list models, as vLLM lets them; a preflight is answered for what it asks."""
     headers = {"access-control-allow-origin": "*", "vary": "Origin"}
@@ -140,14 +167,19 @@ def _for_browsers(request: Request, document: Mapping[str, Any]) -> Response:
 
 async def _router_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RouterError)
-    return Response(error_body(error, Family.OPENAI), error.status, media_type="application/json")
+    answer = Response(error_body(error, Family.OPENAI), error.status, media_type="application/json")
+    answer.raw_headers += error.fields
+    return answer
 
 
 async def _not_found(request: Request, _error: Exception) -> Response:
+    return await _router_error(request, unknown_route(request.method, request.url.path))
+
+
+def unknown_route(method: str, path: str) -> RouterError:
+    """There is nothing at `path` here."""
     message = (
-        f"No route {request.method} {request.url.path}. The router passes on inference endpoints; "
+        f"No route {method} {path}. The router passes on inference endpoints; "
         "others can be allowed with `allow_paths`."
     )
-    return await _router_error(
-        request, RouterError(404, "unknown_route", message, source=Source.CLIENT)
-    )
+    return RouterError(404, "unknown_route", message, source=Source.CLIENT)

@@ -1,18 +1,13 @@
 """The same gateway behind plain ASGI: for any other server, and as the oracle the data plane is compared with."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
 
+from router.edge.cors import replaced
 from router.edge.exchange import EdgeServices, Exchange, Route
+from router.edge.messages import AsgiApp, Message, Receive, Scope, Send
+from router.errors import RouterError
 from router.ids import Headers
 from router.prompt.endpoints import canonical_path
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _HIGH_WATER_BYTES = 65_536
 
@@ -35,14 +30,14 @@ class AsgiRouter:
     async def _serve(self, scope: Scope, receive: Receive, send: Send, route: Route) -> None:
         exchange = AsgiExchange(self._services, route, send)
         method, headers = scope["method"].encode("ascii"), list(scope["headers"])
-        body = await _read_body(receive, self._services.body_limit)
-        if body is None:
-            return
-        if len(body) > self._services.body_limit:
-            exchange.refuse(method, headers)
-            await exchange.send_all()
-            return
         try:
+            body = _entered(exchange, method, headers) or await _read_body(receive, exchange)
+            if body is None:
+                return
+            if isinstance(body, RouterError):
+                exchange.refuse(method, headers, body)
+                await exchange.send_all()
+                return
             exchange.serve(method, headers, body)
             async with asyncio.TaskGroup() as group:
                 watching = group.create_task(_cancel_on_disconnect(receive, exchange))
@@ -70,6 +65,8 @@ class AsgiExchange(Exchange):
 
     def start(self, status: int, headers: Headers, length: int | None) -> None:
         self.started = True
+        if self._cors_fields is not None:
+            headers = replaced(headers, self._cors_fields)
         if length is not None:
             headers = [*headers, (b"content-length", b"%d" % length)]
         self._messages.append({"type": "http.response.start", "status": status, "headers": headers})
@@ -84,6 +81,14 @@ class AsgiExchange(Exchange):
     def flush(self) -> None:
         self._wake.set()
 
+    def take_back(self) -> bool:
+        if not self._messages or self._messages[0]["type"] != "http.response.start":
+            return False
+        self._messages.clear()
+        self._waiting_bytes = 0
+        self.started = False
+        return True
+
     def finish(self, trailers: Headers) -> None:
         self._messages.append({"type": "http.response.body", "body": b"", "more_body": False})
         self._over = True
@@ -95,6 +100,7 @@ class AsgiExchange(Exchange):
 
     def disconnect(self) -> None:
         """Nothing more is sent: the client left, or has everything."""
+        self.release()
         self._over = True
         self._messages.clear()
         self.cancel()
@@ -133,8 +139,16 @@ def _url(scope: Scope) -> bytes:
     return path + b"?" + query if query else path
 
 
-async def _read_body(receive: Receive, limit: int) -> bytes | None:
-    """The body, or somewhat more than `limit` bytes of it; None when the client left."""
+def _entered(exchange: AsgiExchange, method: bytes, headers: Headers) -> RouterError | None:
+    try:
+        exchange.enter(method, headers)
+    except RouterError as error:
+        return error
+    return None
+
+
+async def _read_body(receive: Receive, exchange: AsgiExchange) -> bytes | RouterError | None:
+    """The body, or why no more of it is read; None when the client left."""
     parts, size = [], 0
     while True:
         message = await receive()
@@ -142,7 +156,12 @@ async def _read_body(receive: Receive, limit: int) -> bytes | None:
             return None
         parts.append(message.get("body", b""))
         size += len(parts[-1])
-        if size > limit or not message.get("more_body", False):
+        try:
+            exchange.check_length(size)
+            exchange.hold(len(parts[-1]))
+        except RouterError as error:
+            return error
+        if not message.get("more_body", False):
             return b"".join(parts)
 
 

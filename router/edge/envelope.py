@@ -31,6 +31,7 @@ def error_headers(error: RouterError, request_id: bytes) -> Headers:
         headers.append((b"x-request-id", request_id))
     if error.retry_after_s is not None:
         headers.append((b"retry-after", b"%d" % error.retry_after_s))
+    headers += error.fields
     return headers
 
 
@@ -50,11 +51,11 @@ def _document(error: RouterError, family: Family) -> dict[str, Any]:
     if family is Family.ANTHROPIC:
         kind = _ANTHROPIC_TYPES.get(error.status, "api_error")
         return {"type": "error", "error": {"type": kind, "message": error.message}}
-    kind = "invalid_request_error" if error.source is Source.CLIENT else "server_error"
+    by_source = "invalid_request_error" if error.source is Source.CLIENT else "server_error"
     return {
         "error": {
             "message": error.message,
-            "type": kind,
+            "type": error.kind or by_source,
             "param": error.param,
             "code": error.code,
         }

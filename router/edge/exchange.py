@@ -2,11 +2,17 @@
 
 import os
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
+from router.access.tenant import Tenant
+from router.access.tenants import Tenants
+from router.edge.cors import Cors, is_preflight
+from router.edge.decoding import decoder, without_coding
 from router.edge.envelope import error_body, error_headers, stream_event
+from router.edge.http1 import NO_HOST, check_fields
+from router.edge.limits import BodyMemory, Drain, Limits, out_of_body_memory
 from router.errors import RouterError, body_too_large
 from router.gateway import Gateway
 from router.ids import Headers
@@ -31,14 +37,16 @@ class Route(msgspec.Struct, frozen=True):
 class Routes:
     """Finds the route of a request target in origin form; None: it is not the gateway's."""
 
-    def __init__(self, table: EndpointTable) -> None:
+    def __init__(self, table: EndpointTable | None) -> None:
+        """`table` None: there are none."""
         self._table = table
-        self._known = {path: Route(endpoint, path, path) for path, endpoint in table.exact()}
+        exact = table.exact() if table is not None else ()
+        self._known = {path: Route(endpoint, path, path) for path, endpoint in exact}
 
     def find(self, url: bytes) -> Route | None:
         """The route for `url`, path and query as the client wrote them."""
         known = self._known.get(url)
-        if known is not None:
+        if known is not None or self._table is None:
             return known
         raw, mark, query = url.partition(b"?")
         path = canonical_path(raw)
@@ -64,45 +72,147 @@ class RequestIds:
 
 @dataclass(frozen=True, slots=True)
 class EdgeServices:
-    """What an adapter needs. `body_limit`: bytes of a request's body. `keep_alive_s`: how long a connection
-    waits for a client.
+    """What an adapter needs. `cors` None: browsers are the workers' business. `rejected`: counts by reason. `tenants`
+    None: clients need no key.
     """
 
     gateway: Gateway
     routes: Routes
     ids: RequestIds
-    body_limit: int
-    keep_alive_s: float
+    limits: Limits
+    bodies: BodyMemory
+    drain: Drain
+    rejected: dict[str, int]
+    cors: Cors | None = None
+    tenants: Tenants | None = None
+
+
+def aside(services: EdgeServices) -> EdgeServices:
+    """The same for a listener that takes no inference requests."""
+    return replace(services, routes=Routes(None))
 
 
 class Exchange(ABC):
     """One request and its answer (`proxy.downstream.Downstream`); subclasses put the answer on the wire."""
 
-    __slots__ = ("_journey", "_request_id", "_route", "_services", "source", "started")
+    __slots__ = (
+        "_bodies",
+        "_cors_fields",
+        "_held",
+        "_journey",
+        "_request_id",
+        "_route",
+        "_services",
+        "_tenant",
+        "source",
+        "started",
+        "version",
+    )
 
     def __init__(self, services: EdgeServices, route: Route) -> None:
         self.started = False
+        self.version = "1.0"  # of HTTP; 1.0 asks for least
         self.source: Source | None = None
         self._services = services
         self._route = route
         self._request_id = b""
         self._journey: Journey | None = None
+        self._cors_fields: Headers | None = None
+        self._tenant: Tenant | None = None
+        self._bodies = services.bodies
+        self._held = 0
+
+    def enter(self, method: bytes, headers: Headers) -> None:
+        """The request's head is there: find out whose it is. Raises a `RouterError`, 401, when nobody's."""
+        tenants = self._services.tenants
+        if tenants is not None:
+            by_name = dict(headers)
+            if not is_preflight(method, by_name):  # browsers send no key with it
+                self._tenant = tenants.identify(by_name)
 
     def serve(self, method: bytes, headers: Headers, body: bytes) -> None:
         """The request is complete: have it answered."""
         incoming = self._incoming(method, headers, body)
+        by_name = incoming.by_name
+        try:
+            if (
+                len(by_name) != len(incoming.headers)
+                or b"transfer-encoding" in by_name
+                or (host := by_name.get(b"host")) is None
+                or NO_HOST.search(host)
+            ):
+                check_fields(headers, self.version)
+            if b"content-encoding" in by_name:
+                self._decode(incoming)
+            if self._services.cors is not None and is_preflight(method, by_name):
+                self._allow(self._services.cors.preflight(by_name))
+                return
+        except RouterError as error:
+            self._refuse(incoming, error)
+            return
         self._journey = self._services.gateway.begin(incoming, self._request_id, self)
 
-    def refuse(self, method: bytes, headers: Headers) -> None:
-        """The request's body is over the limit."""
-        incoming, limit = self._incoming(method, headers, b""), self._services.body_limit
-        self._services.gateway.refuse(incoming, self._request_id, self, body_too_large(limit))
+    def refuse(self, method: bytes, headers: Headers, error: RouterError) -> None:
+        """Answer a request that is not read to its end."""
+        self._refuse(self._incoming(method, headers, b""), error)
+
+    def _refuse(self, incoming: Incoming, error: RouterError) -> None:
+        self._services.gateway.refuse(incoming, self._request_id, self, error)
 
     def _incoming(self, method: bytes, headers: Headers, body: bytes) -> Incoming:
-        route = self._route
+        route, tenants = self._route, self._services.tenants
         incoming = Incoming(method, route.path, route.target, headers, body, route.endpoint)
+        if tenants is not None:
+            incoming.tenant = self._tenant
+            incoming.headers = tenants.onward(headers, incoming.by_name, self._tenant)
         self._request_id = incoming.by_name.get(b"x-request-id") or self._services.ids.new()
+        if self._services.cors is not None:
+            self._cors_fields = self._services.cors.fields(incoming.by_name.get(b"origin"))
         return incoming
+
+    def _decode(self, incoming: Incoming) -> None:
+        """Make the request what it would be had it not been compressed."""
+        decoding = decoder(incoming.headers, self._services.limits.body_bytes)
+        if decoding is not None:
+            pieces = decoding.feed(incoming.body)
+            decoding.finish()
+            self.hold(sum(map(len, pieces)) - len(incoming.body))
+            incoming.body = b"".join(pieces)
+        incoming.headers = without_coding(incoming.headers)
+        del incoming.by_name[b"content-encoding"]
+
+    def _allow(self, fields: Headers) -> None:
+        """Answer a browser that asks first."""
+        self._cors_fields = None
+        self.start(204, fields, None)
+        self.finish([])
+
+    # -- the memory of all bodies --------------------------------------------------------------
+
+    def hold(self, size: int) -> None:
+        """This much more of a body is held, until `release`; raises `RouterError`, 503, when that is too much."""
+        self._held += size
+        bodies = self._bodies
+        bodies.held += size
+        if bodies.held > bodies.limit:
+            raise out_of_body_memory(bodies.limit)
+
+    def release(self) -> None:
+        """The exchange is over: its body is held no longer."""
+        self._bodies.held -= self._held
+        self._held = 0
+
+    def check_length(self, announced: int) -> None:
+        """Raise a `RouterError` when a body of `announced` bytes is too much for this router."""
+        bodies = self._bodies
+        held = bodies.held - self._held
+        if announced > self._services.limits.body_bytes or held + announced > bodies.limit:
+            raise self.too_much(announced)
+
+    def too_much(self, size: int) -> RouterError:
+        """Why a body of `size` bytes is not taken."""
+        limit = self._services.limits.body_bytes
+        return body_too_large(limit) if size > limit else out_of_body_memory(self._bodies.limit)
 
     def cancel(self) -> None:
         """The client left."""
@@ -143,6 +253,10 @@ class Exchange(ABC):
     @abstractmethod
     def flush(self) -> None:
         """Send what has been collected."""
+
+    @abstractmethod
+    def take_back(self) -> bool:
+        """Forget an answer of which nothing was sent."""
 
     @abstractmethod
     def finish(self, trailers: Headers) -> None:

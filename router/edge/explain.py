@@ -7,8 +7,11 @@ from fastapi import FastAPI
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from router.edge.decoding import decoder, without_coding
 from router.edge.exchange import EdgeServices, Route, Routes
+from router.edge.openapi import errors
 from router.errors import RouterError, Source, body_too_large
+from router.ids import Headers
 from router.prompt.request import UNREADABLE, Incoming
 from router.routing.explain import Explanation
 
@@ -22,6 +25,12 @@ _SHAPES = {
 }
 """Members of a body, and the endpoint that it is meant for."""
 
+_BODY = {
+    "description": "What the endpoint would be sent",
+    "required": True,
+    "content": {"application/json": {"schema": {"type": "object"}}},
+}
+
 _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -30,15 +39,19 @@ def add_explain(
 ) -> None:
     """Add the route to `app`."""
 
-    @app.post("/explain")
+    @app.post(
+        "/explain",
+        responses=errors({400: "The body is no request's, or the endpoint not served"}),
+        openapi_extra={"requestBody": _BODY},
+    )
     async def explain_request(request: Request, endpoint: str | None = None) -> Response:
         """Where a request would go now, and why. `endpoint`: its path, by default after the body's members."""
         try:
-            body = await _body(request, services.body_limit)
+            body = await _body(request, services.limits.body_bytes)
         except ClientDisconnect:
             return Response(status_code=400)
+        headers, body = _decoded(list(request.headers.raw), body, services.limits.body_bytes)
         route = _route(services.routes, endpoint, body)
-        headers = list(request.headers.raw)
         incoming = Incoming(b"POST", route.path, route.target, headers, body, route.endpoint)
         return Response(msgspec.json.encode(await explain(incoming)), media_type="application/json")
 
@@ -51,6 +64,15 @@ async def _body(request: Request, limit: int) -> bytes:
             raise body_too_large(limit)
         parts.append(part)
     return b"".join(parts)
+
+
+def _decoded(headers: Headers, body: bytes, limit: int) -> tuple[Headers, bytes]:
+    decoding = decoder(headers, limit)
+    if decoding is None:
+        return headers, body
+    pieces = decoding.feed(body)
+    decoding.finish()
+    return without_coding(headers), b"".join(pieces)
 
 
 def _route(routes: Routes, endpoint: str | None, body: bytes) -> Route:

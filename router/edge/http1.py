@@ -1,6 +1,7 @@
 """What a client's connection knows of HTTP/1 beside its parser: targets, heads, refusals."""
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import Callable
 
@@ -25,6 +26,15 @@ INVALID = RouterError(
     400, "invalid_http_request", "The request is not valid HTTP.", source=Source.CLIENT
 )
 
+NO_HOST = re.compile(rb"[^A-Za-z0-9._~!$&'()*+;=:%\[\]-]")
+"""What cannot be in a Host field (RFC 9110 §7.2)."""
+
+_UNKNOWN_CODING = RouterError(
+    501,
+    "unsupported_transfer_coding",
+    "The only transfer coding that is understood is `chunked`.",
+    source=Source.CLIENT,
+)
 _OFFERS = (b"upgrade", b"http2-settings")
 
 
@@ -32,6 +42,24 @@ def check_head(url: bytes, headers: Headers) -> None:
     """Raise a `RouterError` when a request's head is over the limit."""
     if len(url) + sum(len(name) + len(value) + 4 for name, value in headers) > MAX_HEAD_BYTES:
         raise head_too_large()
+
+
+def check_fields(headers: Headers, version: str) -> None:
+    """Raise a `RouterError` when what frames or addresses a request could be read in two ways (RFC 9112 §3.2, §6.1)."""
+    hosts = [value for name, value in headers if name == b"host"]
+    if len(hosts) > 1 or any(map(NO_HOST.search, hosts)):
+        raise _invalid("has several Host fields, or one that is no host")
+    if not hosts and version >= "1.1":
+        raise _invalid("has no Host field")
+    fields = b",".join(value for name, value in headers if name == b"transfer-encoding")
+    codings = [coding for part in fields.split(b",") if (coding := part.strip().lower())]
+    if fields and codings != [b"chunked"]:
+        raise _UNKNOWN_CODING
+
+
+def _invalid(what: str) -> RouterError:
+    message = f"The request is not valid HTTP: it {what}."
+    return RouterError(400, INVALID.code, message, source=Source.CLIENT)
 
 
 def head_too_large() -> RouterError:

@@ -6,9 +6,13 @@ from typing import Protocol
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
+from router.edge.cors import replaced
+from router.edge.decoding import Decoder, decoder, without_coding
 from router.edge.exchange import BODILESS, EdgeServices, Exchange, Route
 from router.edge.http1 import LINGER_S
+from router.errors import RouterError
 from router.ids import Headers
+from router.prompt.request import Incoming
 from router.proxy.downstream import Source
 
 
@@ -39,12 +43,13 @@ class HttpExchange(Exchange):
         "_active",
         "_body",
         "_chunked",
+        "_decoder",
         "_headers",
         "_method",
         "_out",
         "_silent",
+        "_status_line",
         "_told_to_go_on",
-        "_version",
         "_wire",
         "body_bytes",
         "disconnected",
@@ -70,11 +75,13 @@ class HttpExchange(Exchange):
         self.keep_alive = keep_alive
         self.whole = False
         self._wire = wire
-        self._method, self._headers, self._version = head
+        self._method, self._headers, self.version = head
         self._chunked = False
         self._silent = self._method == b"HEAD"
         self._out: list[bytes] = []
+        self._status_line = b""
         self._body: list[bytes] = []
+        self._decoder: Decoder | None = None
         self.body_bytes = 0
         self._active = False
         self._told_to_go_on = False
@@ -84,6 +91,11 @@ class HttpExchange(Exchange):
     def begin(self) -> None:
         """It is this request's turn on the connection."""
         self._active = True
+        try:
+            self.enter(self._method, self._headers)
+        except RouterError as error:
+            self.turn_away(error)
+            return
         if self.whole:
             self._serve()
 
@@ -93,23 +105,52 @@ class HttpExchange(Exchange):
             return
         self._told_to_go_on = True
         fields = dict(self._headers)
-        if int(fields.get(b"content-length", b"0")) > self._services.body_limit:
-            self._refuse_body()
-        elif (
-            fields.get(b"expect", b"").lower() == b"100-continue"
-            and self._version != "1.0"
+        try:
+            self.check_length(int(fields.get(b"content-length", b"0")))
+            if b"content-encoding" in fields:
+                self._begin_decoding()
+        except RouterError as error:
+            self.turn_away(error)
+            return
+        if (
+            not self.response_complete
+            and fields.get(b"expect", b"").lower() == b"100-continue"
+            and self.version != "1.0"
             and not self.body_bytes
         ):
             self._wire.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _begin_decoding(self) -> None:
+        self._decoder = decoder(self._headers, self._services.limits.body_bytes)
+        self._headers = without_coding(self._headers)
+        if self._decoder is not None:
+            came, self._body = self._body, []
+            self.release()
+            self._feed(self._decoder, b"".join(came))
 
     def receive(self, data: bytes) -> None:
         """A part of the body."""
         if self.response_complete:
             return
+        size = len(data)
+        self.body_bytes += size
+        if self._decoder is not None:
+            self._feed(self._decoder, data)
+            return
         self._body.append(data)
-        self.body_bytes += len(data)
-        if self.body_bytes > self._services.body_limit:
-            self._refuse_body()
+        bodies = self._bodies
+        bodies.held += size
+        self._held += size
+        if self.body_bytes > self._services.limits.body_bytes or bodies.held > bodies.limit:
+            self.turn_away(self.too_much(self.body_bytes))
+
+    def _feed(self, decoder: Decoder, data: bytes) -> None:
+        try:
+            for piece in decoder.feed(data):
+                self.hold(len(piece))
+                self._body.append(piece)
+        except RouterError as error:
+            self.turn_away(error)
 
     def received(self) -> None:
         """The body is complete."""
@@ -119,30 +160,46 @@ class HttpExchange(Exchange):
         elif self._active:
             self._serve()
 
-    def _refuse_body(self) -> None:
+    def turn_away(self, error: RouterError) -> None:
+        """Answer a request that is not read to its end with an error."""
         self._body.clear()
         if not self._active:  # an answer before it must come first; nothing fair can be said
             self._wire.transport.abort()
             return
         self.keep_alive = False
-        self.refuse(self._method, self._headers)
+        self.refuse(self._method, self._headers, error)
 
     def _serve(self) -> None:
+        if self._decoder is not None:
+            try:
+                self._decoder.finish()
+            except RouterError as error:
+                self.turn_away(error)
+                return
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body.clear()
         self.serve(self._method, self._headers, body)
 
+    def _refuse(self, incoming: Incoming, error: RouterError) -> None:
+        self.keep_alive = False
+        super()._refuse(incoming, error)
+
     # -- the answer goes out -------------------------------------------------------------------
 
     def inform(self, status: int, headers: Headers) -> None:
-        if self._version != "1.0" and status != 100:
+        if self.version != "1.0" and status != 100:
             self._wire.transport.write(b"".join((*_head(status, headers), b"\r\n")))
 
     def start(self, status: int, headers: Headers, length: int | None) -> None:
         self.started = True
         if status in BODILESS:
             self._silent = True
+        if self.keep_alive and self._services.drain.active:
+            self.keep_alive = False
+        if self._cors_fields is not None:
+            headers = replaced(headers, self._cors_fields)
         out = self._out = _head(status, headers)
+        self._status_line = out[0]
         if length is not None:
             out.append(b"content-length: %d\r\n" % length)
         elif not self._silent:
@@ -150,7 +207,7 @@ class HttpExchange(Exchange):
         out.append(b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n")
 
     def _frame(self, out: list[bytes]) -> None:
-        if self._version == "1.0":
+        if self.version == "1.0":
             self.keep_alive = False
         else:
             self._chunked = True
@@ -169,6 +226,14 @@ class HttpExchange(Exchange):
             if not self.disconnected:
                 self._wire.transport.write(data)
 
+    def take_back(self) -> bool:
+        if not self._out or self._out[0] is not self._status_line:
+            return False
+        self._out.clear()
+        self.started = self._chunked = False
+        self._silent = self._method == b"HEAD"
+        return True
+
     def finish(self, trailers: Headers) -> None:
         if self._chunked:
             if trailers:
@@ -179,6 +244,7 @@ class HttpExchange(Exchange):
                 self._out.append(b"0\r\n\r\n")
         self.flush()
         self.response_complete = True
+        self.release()
         if not self.keep_alive:
             if self.whole:
                 self._wire.transport.close()
@@ -187,6 +253,7 @@ class HttpExchange(Exchange):
         self._wire.exchange_complete()
 
     def abort(self) -> None:
+        self.release()
         self.response_complete = True
         self._wire.transport.abort()
 
@@ -198,6 +265,7 @@ class HttpExchange(Exchange):
     def disconnect(self) -> None:
         """The client left."""
         self.disconnected = True
+        self.release()
         self._body.clear()
         self.cancel()
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import httptools
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from router.edge.exchange import EdgeServices, Route
@@ -18,13 +17,14 @@ from router.edge.http1 import (
     IGNORED,
     INVALID,
     MAX_HEAD_BYTES,
+    check_fields,
     check_head,
-    dismiss,
     head_too_large,
     head_without_offer,
     origin_form,
 )
 from router.edge.http_exchange import HttpExchange
+from router.edge.watched import WatchedProtocol
 from router.errors import RouterError
 
 _MAX_PIPELINED = 16
@@ -32,7 +32,7 @@ _MAX_WAITING_BYTES = 1 << 20
 """Of the bodies behind the request that is being answered."""
 
 
-class RouterProtocol(HttpToolsProtocol):
+class RouterProtocol(WatchedProtocol):
     """One client connection."""
 
     def __init__(
@@ -41,13 +41,12 @@ class RouterProtocol(HttpToolsProtocol):
         config: Config,
         server_state: ServerState,
         app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
-        self._services = services
+        super().__init__(services, config, server_state, app_state)
         self._current: HttpExchange | None = None
-        self._idle_since = 0.0
-        self._stirred = True  # since `close_if_idle` looked last
+        self._held_back = (
+            False  # the next in the pipeline, until the client has read what it was sent
+        )
         self._upgrading = False
         self._read_bytes = 0  # of the read that is being parsed
         # Of the reads since the parser last handed something over; -1: it did so in this one.
@@ -77,6 +76,8 @@ class RouterProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._held_bytes = -1
+        self._receiving_since = 0.0
+        self._stirred = True
         self.url = b""
         self.headers = []
 
@@ -99,11 +100,14 @@ class RouterProtocol(HttpToolsProtocol):
     def _enter_asgi(self) -> None:
         """Catch up on what uvicorn does for its own requests."""
         url, headers = self.url, self.headers
+        check_fields(headers, self.parser.get_http_version())
         super().on_message_begin()
         self.url = url
         for name, value in headers:
             super().on_header(name, value)
         super().on_headers_complete()
+        if self._services.drain.active:
+            self.cycle.keep_alive = False
         self.headers = IGNORED  # type: ignore[assignment]
         if self.pipeline:
             self._bound_pipeline()
@@ -122,10 +126,11 @@ class RouterProtocol(HttpToolsProtocol):
         )
         previous: Any = self.cycle
         self.cycle = exchange  # type: ignore[assignment]
-        if previous is None or previous.response_complete:
+        if (previous is None or previous.response_complete) and not self.flow.write_paused:
             self._current = exchange
             exchange.begin()
         else:
+            self._held_back = self._held_back or previous is None or previous.response_complete
             self.pipeline.appendleft((self.cycle, self.app))
             self._bound_pipeline()
 
@@ -171,6 +176,7 @@ class RouterProtocol(HttpToolsProtocol):
             self._bound_pipeline()
 
     def on_message_complete(self) -> None:
+        self._receiving_since = -1.0
         if self._upgrading:
             return
         cycle: Any = self.cycle
@@ -182,17 +188,22 @@ class RouterProtocol(HttpToolsProtocol):
     def _turn_away(self, error: RouterError) -> None:
         """Answer what cannot be read, unless it came behind a request whose answer is not complete."""
         cycle: Any = self.cycle
-        if self._answering():
+        if self.answering():
             self.transport.abort()
         elif cycle is not None and cycle.response_complete and not cycle.keep_alive:
             self.transport.close()
         elif not self.transport.is_closing():
             if cycle is not None:
                 cycle.disconnected = True
-            dismiss(self.transport, error, self.connection_lost)
+            self.dismiss(error)
 
-    def _answering(self) -> bool:
-        """A request is complete and its answer is not."""
+    def give_up(self, error: RouterError) -> None:
+        if self._current is not None and not self._current.response_complete:
+            self._current.turn_away(error)
+        else:
+            self._turn_away(error)
+
+    def answering(self) -> bool:
         if self.pipeline:
             return True
         cycle: Any = self.cycle
@@ -210,7 +221,7 @@ class RouterProtocol(HttpToolsProtocol):
         self.on_response_complete()
 
     def on_response_complete(self) -> None:
-        """An answer is complete, ours or the ASGI application's. `close_if_idle` replaces uvicorn's timer."""
+        """An answer is complete, ours or the ASGI application's. `sweep` replaces uvicorn's timer."""
         self.server_state.total_requests += 1
         self._stirred = True
         if self.transport.is_closing():
@@ -221,7 +232,9 @@ class RouterProtocol(HttpToolsProtocol):
             self.flow.resume_reading()
 
     def _start_waiting(self) -> None:
-        if self.pipeline and self._current is None and not self.transport.is_closing():
+        if self.flow.write_paused:
+            self._held_back = True
+        elif self.pipeline and self._current is None and not self.transport.is_closing():
             waiting: Any = self.pipeline.pop()
             cycle, app = waiting
             body_bytes = cycle.body_bytes if type(cycle) is HttpExchange else len(cycle.body)
@@ -240,17 +253,6 @@ class RouterProtocol(HttpToolsProtocol):
 
     # -- the connection ------------------------------------------------------------------------
 
-    def close_if_idle(self, now: float) -> None:
-        """Close when no request has come, or no more of its body, for the keep-alive time.
-
-        Called every so often with `perf_counter()`, instead of a timer per request.
-        """
-        if self._stirred:
-            self._stirred = False
-            self._idle_since = now
-        elif now - self._idle_since > self._services.keep_alive_s and not self._answering():
-            self.transport.close()
-
     def pause_writing(self) -> None:
         super().pause_writing()
         if self._current is not None and self._current.source is not None:
@@ -260,13 +262,20 @@ class RouterProtocol(HttpToolsProtocol):
         super().resume_writing()
         if self._current is not None and self._current.source is not None:
             self._current.source.resume_reading()
+        if self._held_back:
+            self._held_back = False
+            self.loop.call_soon(self._start_waiting)
 
     def connection_lost(self, exc: Exception | None) -> None:
         try:
             if self._current is not None:
                 self._current.disconnect()
         finally:
-            self.pipeline.clear()
+            pipeline: Any = self.pipeline
+            for waiting, _ in pipeline:
+                if type(waiting) is HttpExchange:
+                    waiting.release()
+            pipeline.clear()
             super().connection_lost(exc)
 
     def shutdown(self) -> None:
@@ -286,6 +295,6 @@ def protocol_factory(services: EdgeServices) -> type[asyncio.Protocol]:
             app_state: dict[str, Any],
             _loop: asyncio.AbstractEventLoop | None = None,
         ) -> None:
-            super().__init__(services, config, server_state, app_state, _loop)
+            super().__init__(services, config, server_state, app_state)
 
     return Bound

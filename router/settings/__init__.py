@@ -7,6 +7,7 @@ from typing import Self
 
 from pydantic import ConfigDict, field_validator, model_validator
 
+from router.settings.access import AccessSettings
 from router.settings.caches import CacheSettings
 from router.settings.choosing import ChoosingSettings
 from router.settings.serving import ServingSettings
@@ -15,11 +16,16 @@ from router.settings.workers import WorkerSettings
 
 
 class Settings(
-    SharingSettings, CacheSettings, ChoosingSettings, ServingSettings, WorkerSettings
+    SharingSettings,
+    CacheSettings,
+    ChoosingSettings,
+    AccessSettings,
+    ServingSettings,
+    WorkerSettings,
 ):  # pydantic lists the last one's fields first
     """Every setting; the descriptions are the reference in README."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     @field_validator("workers", "allow_paths", "session_headers", mode="before")
     @classmethod
@@ -33,8 +39,6 @@ class Settings(
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        if (self.tls_cert_file is None) != (self.tls_key_file is None):
-            raise ValueError("tls_cert_file and tls_key_file go together")
         for name in ("lmcache_coordinator", "lmcache_redis_url"):
             if getattr(self, name) and not all(map(find_spec, ("blake3", "redis"))):
                 raise ValueError(f"{name} needs: pip install 'prefix-router[lmcache]'")

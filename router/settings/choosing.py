@@ -30,8 +30,8 @@ class ChoosingSettings(BaseModel):
     )
     tenant_header: HeaderName | None = Field(
         default="x-tenant-id",
-        description="Header that names a request's tenant; without it, the API key does. Tenants that wait "
-        "are served in turn.",
+        description="Header that names a request's tenant; without it, the API key does. Where clients need keys "
+        "of the router's, only a `trusted` tenant's counts. Tenants that wait are served in turn.",
     )
     session_headers: tuple[str, ...] = Field(
         default=SESSION_HEADERS,

@@ -60,7 +60,7 @@ async def _gone(
 
 PHASES: dict[str, tuple[Script, bool]] = {
     "before the first byte": (_hang, False),
-    "between head and first event": (_head_then_hang, True),
+    "between head and first event": (_head_then_hang, False),  # the head is held back until then
     "in the middle of a stream": (_one_event_then_hang, True),
     "half-way through a body": (_half_a_body, True),
 }

@@ -39,6 +39,10 @@ async def scripted(request: Request, wire: Wire) -> None:
         await wire.stream(sse({"n": 1}, done=False), end=False)
         await asyncio.sleep(0.02)
         wire.reset()
+    elif act == "break at once":
+        await wire.raw(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\nno chunk\r\n"
+        )
     elif act == "close":
         await wire.raw(b"HTTP/1.1 200 OK\r\nX-A: b\r\n\r\nuntil the end")
         wire.close()
@@ -70,6 +74,7 @@ BATTERY: dict[str, bytes] = {
     "stream": post(chat(stream=True), x_do="stream"),
     "stream that breaks": post(chat(stream=True), x_do="break"),
     "stream that breaks, messages": post(chat(stream=True), "/v1/messages", x_do="break"),
+    "breaks at once": post(chat(), x_do="break at once"),
     "ends with the connection": post(chat(), x_do="close"),
     "trailers": post(chat(), x_do="trailers"),
     "no content": post(chat(), x_do="204"),

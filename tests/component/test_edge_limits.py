@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from contextlib import suppress
 from time import perf_counter
 from typing import Any
 
@@ -239,7 +240,7 @@ async def test_stalled_upload_ends(
             await asyncio.sleep(0.3)
         assert router.server.server_state.connections
         stalled = perf_counter()
-        assert await client.at_end() == b""
+        await _too_slow(client)
         assert 0.5 < perf_counter() - stalled < 3
     assert worker.requests == []
     await eventually(lambda: not router.server.server_state.tasks)
@@ -259,8 +260,219 @@ async def test_stalled_upload_behind_a_running_answer(
         half = request("POST", CHAT, b"{", [("Content-Length", "1000")])
         await client.send(request("POST", CHAT, JSON) + half)
         assert (await client.response()).complete
-        assert await client.at_end() == b""
+        await _too_slow(client)
     assert len(worker.requests) == 1
+
+
+async def _too_slow(client: Client) -> None:
+    response = await client.response()
+    assert (response.status, response.header("connection")) == (408, "close")
+    assert response.json()["error"]["code"] == "request_timeout"
+    assert await client.at_end() == b""
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\nX-Slow: ",
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n",
+        b"POST /explain HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n",
+    ],
+    ids=["head", "body", "body of our own"],
+)
+async def test_request_that_trickles_in(
+    start: bytes, worker: FakeWorker, start_router: StartRouter
+) -> None:
+    """It never stalls, and has to be there in time all the same; the second on a connection too."""
+    router = await start_router(worker, receive_timeout_s=1)
+    async with router.connect() as client:
+        assert (await client.call(CHAT, chat())).status == 200
+        await client.send(start)
+        trickling = asyncio.get_running_loop().create_task(_trickle(client))
+        await _too_slow(client)
+        trickling.cancel()
+        await asyncio.gather(trickling, return_exceptions=True)
+    assert len(worker.requests) == 1
+    await eventually(lambda: not router.server.server_state.connections)
+    assert router.app.services.bodies.held == 0
+
+
+async def _trickle(client: Client) -> None:
+    while True:
+        await client.send(b"x")
+        await asyncio.sleep(0.05)
+
+
+async def test_time_of_a_request_is_its_own(worker: FakeWorker, start_router: StartRouter) -> None:
+    """Neither a long answer before it nor its own counts."""
+
+    async def long(request: Request, wire: Wire) -> None:
+        await wire.stream([b"data: 1\n\n"] * 6, delay_s=0.3)
+
+    worker.script = long
+    router = await start_router(worker, receive_timeout_s=1)
+    async with router.connect() as client:
+        await client.send(request("POST", CHAT, JSON) + request("POST", CHAT, JSON)[:-1])
+        assert (await client.response()).complete
+        await client.send(JSON[-1:])
+        assert (await client.response()).complete
+
+
+async def test_silent_connection_ends(start_router: StartRouter, worker: FakeWorker) -> None:
+    router = await start_router(worker, keep_alive_s=0.5)
+    async with router.connect() as client:
+        assert await client.at_end() == b""
+
+
+# -- clients that do not read ------------------------------------------------------------------
+
+
+async def test_client_that_does_not_read_is_cut(
+    worker: FakeWorker, start_router: StartRouter
+) -> None:
+    """Not one for whom there is always more, as much each time."""
+
+    async def flood(request: Request, wire: Wire) -> None:
+        await wire.start(200, [("Content-Type", "text/event-stream")])
+        while True:
+            await wire.chunk(b"x" * 100_000)
+
+    worker.script = flood
+    router = await start_router(worker, client_stall_timeout_s=1)
+    async with router.connect(receive_buffer=262_144) as client:
+        await client.post(CHAT, chat(stream=True))
+        for _ in range(30):
+            await client.reader.readexactly(500_000)
+            await asyncio.sleep(0.1)
+        assert router.inflight == 1
+        await eventually(lambda: router.inflight == 0, 8.0)
+    await asyncio.wait_for(worker.requests[0].wire.closed.wait(), CLOSED_WITHIN_S)
+    assert not router.server.server_state.connections
+
+
+async def test_answer_that_is_never_fetched_is_not_held_for_ever(
+    worker: FakeWorker, start_router: StartRouter
+) -> None:
+    """It is complete, and the connection would be closed if only the rest of it were read."""
+
+    async def large(request: Request, wire: Wire) -> None:
+        await wire.reply(200, [], b"x" * 20_000_000)
+
+    worker.script = large
+    router = await start_router(worker, client_stall_timeout_s=1, keep_alive_s=0.5)
+    async with router.connect(receive_buffer=4096) as client:
+        await client.post(CHAT, chat())
+        await worker.received_count(1)
+        await eventually(lambda: not router.server.server_state.connections, 8.0)
+
+
+async def test_answers_to_a_client_that_reads_none_do_not_pile_up(
+    worker: FakeWorker, router: RunningRouter
+) -> None:
+    """Refusals take no worker and no time; what is sent on regardless waits in the client."""
+    quick = request("POST", CHAT, b'{"model":"no"}') * 100
+    async with router.connect(receive_buffer=4096) as client:
+        sending = asyncio.get_running_loop().create_task(_flood(client, quick, 3000))
+        await eventually(lambda: router.buffered > 65_536, 20.0)
+        highest = 0
+        for _ in range(50):
+            highest = max(highest, router.buffered)
+            await asyncio.sleep(0.01)
+        assert highest < 500_000
+        assert not sending.done()
+        got = 0
+        while got < 2_000_000:
+            got += len(await client.reader.read(65_536))
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+
+
+# -- all clients together ----------------------------------------------------------------------
+
+
+async def test_connections_over_the_limit(worker: FakeWorker, start_router: StartRouter) -> None:
+    """They are told so; those within it are served on."""
+    router = await start_router(worker, max_connections=3)
+    async with router.connect() as one, router.connect() as two, router.connect():
+        assert (await one.call(CHAT, chat())).status == 200
+        await eventually(lambda: len(router.server.server_state.connections) == 3)
+        async with router.connect() as client:
+            await client.post(CHAT, chat())
+            response = await client.response()
+            assert (response.status, response.header("connection")) == (503, "close")
+            assert response.header("retry-after") == "1"
+            assert response.json()["error"]["code"] == "too_many_connections"
+            assert await client.at_end() == b""
+        assert (await two.call(CHAT, chat())).status == 200
+    await eventually(lambda: not router.server.server_state.connections)
+    assert (await router.post(chat())).status == 200
+    assert router.total("router_rejected_total", reason="too_many_connections") == 1
+
+
+async def test_many_connections_over_the_limit(
+    worker: FakeWorker, start_router: StartRouter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that are told are kept for a moment; when these are many, the others are not told."""
+    monkeypatch.setattr("router.edge.watched._TURNED_AWAY", 2)
+    router = await start_router(worker, max_connections=1)
+    async with router.connect() as one, router.connect(), router.connect():
+        await eventually(lambda: len(router.server.server_state.connections) == 3)
+        async with router.connect() as client:
+            with suppress(ConnectionError):
+                assert await client.at_end() == b""
+        assert (await one.call(CHAT, chat())).status == 200
+
+
+@pytest.mark.parametrize("framing", ["announced", "chunked"])
+async def test_bodies_of_all_together(
+    framing: str, worker: FakeWorker, start_router: StartRouter
+) -> None:
+    """Those under way count, not only those that come in; what is beyond is not read."""
+    worker.script = _hang
+    router = await start_router(worker, body_limit=1_000_000, body_memory_limit=1_500_000)
+    bodies = router.app.services.bodies
+    async with router.connect() as first, router.connect() as second:
+        await first.post(CHAT, chat("x" * 900_000))
+        await worker.received_count(1)
+        assert 900_000 < bodies.held < 901_000
+        length, chunks = ("Content-Length", "900000"), ("Transfer-Encoding", "chunked")
+        frame = length if framing == "announced" else chunks
+        await second.send(request("POST", CHAT, b"", [frame]))
+        sending = asyncio.get_running_loop().create_task(
+            _flood(second, b"2000\r\n" + PIECE + b"\r\n", 110)
+        )
+        response = await second.response()
+        assert (response.status, response.header("retry-after")) == (503, "1")
+        assert response.json()["error"]["code"] == "router_out_of_memory"
+        assert await second.at_end() == b""
+        await asyncio.gather(sending, return_exceptions=True)
+        assert bodies.held < 901_000
+    await eventually(lambda: bodies.held == 0)
+    assert router.total("router_rejected_total", reason="router_out_of_memory") == 1
+
+
+async def test_bodies_are_let_go_of_however_requests_end(
+    worker: FakeWorker, router: RunningRouter
+) -> None:
+    bodies = router.app.services.bodies
+    big = chat("x" * 100_000)
+    async with router.connect() as client:
+        for _ in range(3):
+            assert (await client.call(CHAT, big)).status == 200
+            await eventually(lambda: bodies.held == 0)
+        assert (await client.call(CHAT, big | {"model": "no"})).status == 404
+        assert bodies.held == 0
+        worker.script = _hang
+        await client.send(request("POST", CHAT, json.dumps(big).encode()) * 3)
+        await worker.received_count(4)
+        assert bodies.held > 100_000
+        await client.leave()
+    await eventually(lambda: bodies.held == 0)
+    async with router.connect() as client:
+        await client.send(request("POST", CHAT, JSON, [("Content-Length", "1000000")]))
+        await eventually(lambda: bodies.held > 0)
+        await client.leave()
+    await eventually(lambda: bodies.held == 0)
 
 
 async def test_silent_worker_is_waited_for(worker: FakeWorker, start_router: StartRouter) -> None:

@@ -477,6 +477,16 @@ BROKEN = {
     "null in a value": b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nA: b\0c\r\n\r\n",
     "not HTTP": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
     "connect": b"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com\r\n\r\n",
+    "chunked twice": request("POST", CHAT, chunked(JSON), [("Transfer-Encoding", "chunked")] * 2),
+    "bare CR in a value": b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nA: b\rX-Api: c\r\n\r\n",
+    "no host": request("POST", CHAT, JSON).replace(b"Host: router\r\n", b""),
+    "two hosts": request("POST", CHAT, JSON, [("Host", "a"), ("Host", "b")]),
+    "a host twice": request("POST", CHAT, JSON, [("Host", "a"), ("Host", "a")]),
+    "no host name": request("POST", CHAT, JSON, host="a b"),
+    "a host and more": request("POST", CHAT, JSON, host="a, b"),
+    "two hosts, absolute": request("POST", "http://a" + CHAT, JSON, [("Host", "a"), ("Host", "b")]),
+    "two hosts of our own": request("GET", "/health", b"", [("Host", "a"), ("Host", "b")]),
+    "no host of our own": b"GET /health HTTP/1.1\r\n\r\n",
 }
 
 
@@ -490,6 +500,44 @@ async def test_broken_request(name: str, worker: FakeWorker, router: RunningRout
         assert response.json()["error"]["type"] == "invalid_request_error"
         assert await client.at_end() == b""
     assert worker.requests == []
+
+
+@pytest.mark.parametrize("coding", ["gzip, chunked", "identity, chunked"])
+@pytest.mark.parametrize("target", [CHAT, "/explain"])
+async def test_unknown_transfer_coding(
+    coding: str, target: str, worker: FakeWorker, router: RunningRouter
+) -> None:
+    """Its bytes are not what they seem, and would be sent on as if they were."""
+    async with router.connect() as client:
+        fields = [("Transfer-Encoding", coding)]
+        await client.send(request("POST", target, chunked(JSON), fields))
+        response = await client.response()
+        assert (response.status, response.header("connection")) == (501, "close")
+        assert response.json()["error"]["code"] == "unsupported_transfer_coding"
+        assert await client.at_end() == b""
+    assert worker.requests == []
+
+
+async def test_host_of_an_absolute_target(worker: FakeWorker, router: RunningRouter) -> None:
+    """Neither it nor the Host field goes to the worker."""
+    async with router.connect() as client:
+        await client.send(request("POST", "http://other:1" + CHAT + "?a=b", JSON, host="third"))
+        assert (await client.response()).status == 200
+    (sent,) = worker.requests
+    assert (sent.target, sent.header("host")) == (CHAT + "?a=b", worker.authority)
+
+
+async def test_requests_behind_a_request(worker: FakeWorker, router: RunningRouter) -> None:
+    """What is in a body is never taken for a request, nor what is behind one for its body."""
+    hidden = request("POST", "/v1/completions", b"hidden")
+    async with router.connect() as client:
+        await client.send(request("POST", CHAT, hidden) + request("POST", CHAT, b"next"))
+        await client.send(
+            request("POST", CHAT, chunked(hidden), [("Transfer-Encoding", "chunked")])
+        )
+        bodies = [(await client.response()).json()["body"] for _ in range(3)]
+    assert bodies == [hidden.decode(), "next", hidden.decode()]
+    assert [sent.path for sent in worker.requests] == [CHAT] * 3
 
 
 async def test_broken_request_behind_a_good_one(worker: FakeWorker, router: RunningRouter) -> None:
@@ -579,6 +627,40 @@ async def test_response_fields(worker: FakeWorker, router: RunningRouter) -> Non
     assert passed == keep
     assert response.header("x-request-id") == "mine"
     assert response.header("x-router-worker") == worker.id
+
+
+@pytest.mark.parametrize("named", ["host", "content-length", "transfer-encoding", "x-request-id"])
+async def test_connection_does_not_undo_what_a_request_needs(
+    named: str, worker: FakeWorker, router: RunningRouter
+) -> None:
+    async with router.connect() as client:
+        for _ in range(2):
+            response = await client.call(CHAT, chat(), [("Connection", f"{named}, close-not")])
+            assert response.json()["body"] == json.dumps(chat())
+    for sent in worker.requests:
+        assert sent.header("host") == worker.authority
+        assert sent.header("content-length") == str(len(json.dumps(chat())))
+        assert sent.header("x-request-id")
+
+
+async def test_expectation_that_nobody_knows(worker: FakeWorker, router: RunningRouter) -> None:
+    """It is not passed on, and not waited for."""
+    async with router.connect() as client:
+        await client.send(request("POST", CHAT, JSON, [("Expect", "202-created")]))
+        assert (await client.response()).status == 200
+    assert worker.requests[0].header("expect") is None
+
+
+@pytest.mark.parametrize("field", [b"X-A: b\rSet-Cookie: c", b"X-A: b\0c", b"X A: b", b"X-A : b"])
+async def test_fields_that_a_worker_cannot_add(
+    field: bytes, worker: FakeWorker, router: RunningRouter
+) -> None:
+    worker.script = raw_answer(
+        b"HTTP/1.1 200 OK\r\n" + field + b"\r\nContent-Length: 2\r\n\r\n{}", close=True
+    )
+    response = await router.post(chat())
+    assert response.status == 502
+    assert response.header("set-cookie") is None
 
 
 @pytest.mark.parametrize("protocol", ["h2c", "websocket", "foo"])

@@ -13,9 +13,9 @@ from tests.fakes.worker import FakeWorker, sse
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 KEYS = {
-    "ts", "event", "request_id", "model", "endpoint", "worker", "policy", "reason", "status", "outcome",
+    "ts", "event", "request_id", "tenant", "model", "endpoint", "worker", "policy", "reason", "status", "outcome",
     "error", "prompt_tokens", "completion_tokens", "predicted_cached_tokens", "cached_tokens", "queue_ms",
-    "ttft_ms", "duration_ms", "attempts",
+    "ttft_ms", "duration_ms", "attempts", "resumed",
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Another try only when no worker can have started; every other failure is told to the client as what it is."""
+"""Another try while the client has nothing and it is safe; every other failure is told to the client as what it is."""
 
 import asyncio
 import json
@@ -196,19 +196,104 @@ async def test_refusal_that_breaks_off_goes_to_the_next_worker(
         assert (await router.post(chat())).header("x-router-worker") == second.id
 
 
+@pytest.mark.parametrize("end", [_reset, _close], ids=["reset", "close"])
+async def test_lost_before_any_byte(
+    end: Script, start_worker: StartWorker, start_router: StartRouter
+) -> None:
+    """Its connection is closed, which ended its work: another worker may do it instead."""
+    first, second, router = await _pair(start_worker, start_router)
+    first.script = end
+    for _ in range(4):
+        response = await router.post(chat())
+        assert (response.status, response.header("x-router-worker")) == (200, second.id)
+    assert router.total("router_retries_total", reason="worker_lost") >= 1
+    assert all(w.up for w in router.workers)
+
+
+async def test_lost_behind_the_head_of_a_stream(
+    start_worker: StartWorker, start_router: StartRouter
+) -> None:
+    """The client has nothing of it yet."""
+    first, second, router = await _pair(start_worker, start_router)
+
+    async def dies(request: Request, wire: Wire) -> None:
+        await wire.start(200, [("Content-Type", "text/event-stream"), ("X-Own", "1")])
+        await asyncio.sleep(0.02)
+        wire.reset()
+
+    async def lives(request: Request, wire: Wire) -> None:
+        await wire.stream(sse({"n": 1}))
+
+    first.script, second.script = dies, lives
+    for _ in range(2):
+        response = await router.post(chat(stream=True))
+        assert (response.status, response.header("x-router-worker")) == (200, second.id)
+        assert response.header("x-own") is None
+        assert response.body == b"".join(sse({"n": 1}))
+
+
+async def test_engine_that_died_behind_its_server(
+    start_worker: StartWorker, start_router: StartRouter
+) -> None:
+    """vLLM says so in the first event, or as a 500: nothing of it reaches the client while somebody else lives."""
+    first, second, router = await _pair(start_worker, start_router)
+    said = {"error": {"message": "EngineCore encountered an issue.", "code": 500}}
+
+    async def dead(request: Request, wire: Wire) -> None:
+        if b"stream" in request.body:
+            await wire.stream(sse(said))
+        else:
+            await wire.json(said, 500)
+
+    async def lives(request: Request, wire: Wire) -> None:
+        await (wire.stream(sse({})) if b"stream" in request.body else wire.json({}))
+
+    first.script, second.script = dead, lives
+    fields: list[dict[str, Any]] = [{}, {"stream": True}]
+    for stream in fields:
+        for _ in range(2):
+            response = await router.post(chat(**stream))
+            assert (response.status, response.header("x-router-worker")) == (200, second.id)
+            assert b"EngineCore" not in response.body
+
+
+async def test_worker_that_drains(start_worker: StartWorker, start_router: StartRouter) -> None:
+    """It answers 500 to all that is new; that is a refusal, and the last one it gets."""
+    first, second, router = await _pair(start_worker, start_router)
+    said = {"error": {"message": "cannot schedule new futures after shutdown", "code": 500}}
+    first.script = first.probed["/detokenize"] = answers(500, said)
+    for _ in range(6):
+        assert (await router.post(chat())).header("x-router-worker") == second.id
+    assert len(first.requests) == 1
+    states = {w["id"]: w["state"] for w in (await router.get("/workers")).json()["workers"]}
+    assert states == {first.id: "draining", second.id: "up"}
+
+
+async def test_retry_after_is_heeded(start_worker: StartWorker, start_router: StartRouter) -> None:
+    first, second, router = await _pair(start_worker, start_router)
+
+    async def busy(request: Request, wire: Wire) -> None:
+        await wire.json({}, 429, [("Retry-After", "30")])
+
+    first.script = busy
+    for _ in range(6):
+        assert (await router.post(chat())).header("x-router-worker") == second.id
+    assert len(first.requests) == 1
+
+
 # -- not safe ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("end", [_reset, _close], ids=["reset", "close"])
-async def test_lost_after_the_request_was_sent(
+async def test_lost_where_the_answer_is_stored(
     end: Script, start_worker: StartWorker, start_router: StartRouter
 ) -> None:
-    """On a fresh connection the worker may have started: a second try could generate twice."""
+    """The worker may have started: a second try could be stored twice."""
     first, second, router = await _pair(start_worker, start_router)
     for worker in router.workers:
         worker.pool.drop_idle()
     first.script = second.script = end
-    response = await router.post(chat())
+    response = await router.post({"model": "m", "input": "hi"}, "/v1/responses")
     assert response.status == 502
     assert response.json()["error"]["code"] == "worker_connection_lost"
     assert len(first.requests) + len(second.requests) == 1
@@ -370,6 +455,28 @@ async def test_chunks_that_are_not_http(worker: FakeWorker, router: RunningRoute
     assert b"worker_bad_response" in response.body
 
 
+@pytest.mark.parametrize(
+    "fields", [b"Content-Type: application/json\r\n", b"Content-Type: text/plain\r\n"]
+)
+async def test_chunks_that_are_not_http_behind_a_head_that_came_with_them(
+    fields: bytes, worker: FakeWorker, router: RunningRouter
+) -> None:
+    """Nothing of it has been sent to the client, who can be told what is wrong."""
+
+    async def script(request: Request, wire: Wire) -> None:
+        head = b"HTTP/1.1 200 OK\r\n" + fields + b"Transfer-Encoding: chunked\r\n\r\n"
+        await wire.raw(head + b"2\r\n{}\r\nzz\r\nnot a chunk")
+        await wire.hang()
+
+    worker.script = script
+    async with router.connect() as client:
+        for _ in range(2):
+            response = await client.call(CHAT, chat())
+            assert response.status == 502
+            assert response.json()["error"]["code"] == "worker_bad_response"
+    assert [line["status"] for line in router.lines()] == [502, 502]
+
+
 # -- the worker's own errors -------------------------------------------------------------------
 
 
@@ -399,21 +506,21 @@ async def test_worker_s_error_passes(
 async def test_a_request_that_kills_its_worker_is_not_passed_round(
     start_worker: StartWorker, start_router: StartRouter
 ) -> None:
-    """On kept-alive connections too: a worker that dies after a while without a byte may have been at work."""
-    workers = [await start_worker() for _ in range(3)]
+    """After three workers it may be what broke them."""
+    workers = [await start_worker() for _ in range(5)]
     router = await start_router(*workers, policy="round_robin")
-    for _ in range(6):
+    for _ in range(10):
         assert (
             await router.post(chat())
         ).status == 200  # every worker has a kept-alive connection now
     before = sum(len(worker.requests) for worker in workers)
 
     async def die(request: Request, wire: Wire) -> None:
-        await asyncio.sleep(0.8)
+        await asyncio.sleep(0.6)
         wire.close()
 
     for worker in workers:
         worker.script = die
     response = await router.post(chat("poison"))
     assert (response.status, response.json()["error"]["code"]) == (502, "worker_connection_lost")
-    assert sum(len(worker.requests) for worker in workers) == before + 1
+    assert sum(len(worker.requests) for worker in workers) == before + 3

@@ -132,11 +132,15 @@ def test_the_rest() -> None:
         "http",
         "timeout_graceful_shutdown",
         "timeout_keep_alive",
-        "ssl_certfile",
+        "ssl_context_factory",
         "backlog",
     ):
         assert name in parameters
-    assert list(inspect.signature(Server.serve).parameters) == ["self", "sockets"]
+    for name in ("serve", "shutdown"):
+        assert list(inspect.signature(getattr(Server, name)).parameters) == ["self", "sockets"]
+    assert "with self.capture_signals():" in inspect.getsource(Server.serve)
+    assert "await self.shutdown(sockets=sockets)" in inspect.getsource(Server._serve)
+    assert {"should_exit", "force_exit"} <= set(vars(Server(Config(lambda: None))))
     assert {"connections", "tasks", "total_requests"} <= set(vars(ServerState()))
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from router.edge.admin import WorkerView, admin_app
-from router.edge.exchange import EdgeServices, RequestIds
 from router.edge.explain import add_explain
+from router.edge.limits import Drain
 from router.engines.base import Gauges
 from router.fleet.load import PendingPrefill
 from router.index.memory import MemoryIndex
@@ -22,6 +22,7 @@ from router.routing.policies import Tools, at_random
 from router.routing.queue import LateBinding
 from router.settings import Settings
 from router.telemetry.metrics import LOOKUP_BUCKETS_S, Histogram
+from tests.unit.edge.support import edge_services
 from tests.unit.support import fleet_of
 
 PATTERNS = ["*", "/*", "/v1/*", "/[a-z]*", "/v1/models", "/v1/models/*", "/health"]
@@ -29,9 +30,8 @@ PATTERNS = ["*", "/*", "/v1/*", "/[a-z]*", "/v1/models", "/v1/models/*", "/healt
 
 def own_paths() -> list[str]:
     nothing: Any = None
-    app = admin_app(nothing, nothing, nothing, "0")
-    services = EdgeServices(nothing, nothing, RequestIds(), 1, 1.0)
-    add_explain(app, services, nothing)
+    app = admin_app(nothing, nothing, nothing, "0", Drain())
+    add_explain(app, edge_services(nothing, nothing), nothing)
     paths = [
         re.sub(r"\{[^}]*\}", "org/name", route.path)
         for route in app.routes
@@ -84,6 +84,8 @@ class TestWorkers:
             "rank": None,
             "url": "http://a:8000",
             "up": True,
+            "state": "up",
+            "circuit": {"state": "closed", "opened": 0, "back_in_s": 0.0},
             "error": None,
             "models": ["m"],
             "kv_cache_tokens": None,

@@ -1,5 +1,6 @@
 """What both server adapters share: routes, ids, the telling of errors."""
 
+import gzip
 from typing import Any
 
 import pytest
@@ -7,12 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router import errors
-from router.edge.exchange import EdgeServices, Exchange, RequestIds, Route, Routes
+from router.edge.cors import Cors
+from router.edge.exchange import Exchange, RequestIds, Route, Routes
+from router.edge.limits import BodyMemory
 from router.errors import RouterError
 from router.ids import Headers
 from router.prompt.endpoints import PATHS, EndpointTable
 from router.prompt.request import Incoming
 from router.proxy.downstream import Downstream, Source
+from tests.unit.edge.support import edge_services
 from tests.unit.support import Event, FakeConnection
 
 ROUTES = Routes(EndpointTable(["/v2/*"]))
@@ -42,6 +46,10 @@ class TestRoutes:
             route = ROUTES.find(url.encode())
             assert route is not None
             assert route.endpoint is PATHS[path]
+
+    @pytest.mark.parametrize("path", [*PATHS, "/v1/responses/resp_1"])
+    def test_a_listener_without_inference_has_none(self, path: str) -> None:
+        assert Routes(None).find(path.encode()) is None
 
     @pytest.mark.parametrize(
         "url",
@@ -91,10 +99,10 @@ class FakeGateway:
 class Wire(Exchange):
     """An exchange whose wire is a transcript."""
 
-    def __init__(self, gateway: Any, url: bytes = b"/v1/completions?x=1") -> None:
+    def __init__(self, gateway: Any, url: bytes = b"/v1/completions?x=1", **more: Any) -> None:
         route = ROUTES.find(url)
         assert isinstance(route, Route)
-        super().__init__(EdgeServices(gateway, ROUTES, RequestIds(), 1000, 75.0), route)
+        super().__init__(edge_services(gateway, ROUTES, **more), route)
         self.events: list[Event] = []
 
     def inform(self, status: int, headers: Headers) -> None:
@@ -109,6 +117,9 @@ class Wire(Exchange):
 
     def write(self, data: bytes) -> None:
         self.events.append(("write", data))
+
+    def take_back(self) -> bool:
+        return False
 
     def finish(self, trailers: Headers) -> None:
         self.events.append(("finish",))
@@ -142,11 +153,49 @@ class TestExchange:
         ((_, request_id),) = gateway.begun
         assert len(request_id) == 32
 
-    def test_a_body_over_the_limit_is_refused(self) -> None:
+    def test_a_request_that_is_not_read_to_its_end_is_refused(self) -> None:
         gateway = FakeGateway()
-        Wire(gateway).refuse(b"POST", [(b"x-request-id", b"r1")])
+        Wire(gateway).refuse(b"POST", [(b"x-request-id", b"r1")], errors.body_too_large(9))
         ((_, request_id, code),) = gateway.refused
         assert (request_id, code) == (b"r1", "request_too_large")
+
+    @pytest.mark.parametrize(
+        ("headers", "code"),
+        [
+            ([(b"host", b"a"), (b"host", b"b")], "invalid_http_request"),
+            ([(b"host", b"a b")], "invalid_http_request"),
+            ([(b"transfer-encoding", b"gzip, chunked")], "unsupported_transfer_coding"),
+            ([(b"content-encoding", b"compress")], "unsupported_content_encoding"),
+            ([(b"content-encoding", b"gzip")], "invalid_content_encoding"),
+        ],
+    )
+    def test_what_can_be_read_in_two_ways_is_not_handed_on(
+        self, headers: Headers, code: str
+    ) -> None:
+        gateway = FakeGateway()
+        Wire(gateway).serve(b"POST", headers, b"x")
+        assert gateway.begun == []
+        assert [each[2] for each in gateway.refused] == [code]
+
+    def test_a_compressed_body_is_handed_on_as_it_was_before(self) -> None:
+        gateway = FakeGateway()
+        packed = gzip.compress(b"x" * 900)
+        wire = Wire(gateway)
+        wire.hold(len(packed))
+        wire.serve(b"POST", [(b"a", b"b"), (b"content-encoding", b"gzip")], packed)
+        ((incoming, _),) = gateway.begun
+        assert (incoming.body, incoming.headers) == (b"x" * 900, [(b"a", b"b")])
+        assert b"content-encoding" not in incoming.by_name
+        assert wire._bodies.held == 900
+
+    def test_a_preflight_is_answered_here(self) -> None:
+        gateway = FakeGateway()
+        wire = Wire(gateway, cors=Cors(["https://a"]))
+        asked = [(b"origin", b"https://a"), (b"access-control-request-method", b"POST")]
+        wire.serve(b"OPTIONS", asked, b"")
+        assert wire.names == ["start", "finish"]
+        assert wire.events[0][1] == 204
+        assert gateway.begun == []
 
     def test_leaving_cancels_what_has_begun(self) -> None:
         gateway = FakeGateway()
@@ -163,6 +212,39 @@ class TestExchange:
             seen.append(wire.source)
             wire.feed_from(source)
         assert seen == [None, connection]
+
+
+class TestMemory:
+    """Of all bodies together."""
+
+    def test_it_is_let_go_of_once(self) -> None:
+        bodies = BodyMemory(100)
+        one, other = (Wire(FakeGateway(), bodies=bodies) for _ in range(2))
+        one.hold(60)
+        other.hold(40)
+        one.release()
+        one.release()
+        assert bodies.held == 40
+
+    def test_what_is_too_much_counts_until_the_end(self) -> None:
+        bodies = BodyMemory(100)
+        wire = Wire(FakeGateway(), bodies=bodies)
+        with pytest.raises(RouterError) as caught:
+            wire.hold(101)
+        assert (caught.value.status, caught.value.retry_after_s) == (503, 1)
+        wire.release()
+        assert bodies.held == 0
+
+    def test_an_announced_length(self) -> None:
+        bodies = BodyMemory(2000)
+        bodies.held = 1500
+        wire = Wire(FakeGateway(), bodies=bodies)
+        wire.hold(400)
+        wire.check_length(500)
+        with pytest.raises(RouterError, match="body_memory_limit"):
+            wire.check_length(501)
+        with pytest.raises(RouterError, match="body_limit"):
+            wire.check_length(1001)
 
 
 class TestFailing:

@@ -8,12 +8,14 @@ import pytest
 from fastapi import FastAPI
 
 from router.edge.admin import admin_app
-from router.edge.exchange import EdgeServices, RequestIds, Routes
+from router.edge.exchange import Routes
 from router.edge.explain import add_explain
+from router.edge.limits import Drain
 from router.errors import model_not_found
 from router.prompt.endpoints import EndpointTable
 from router.prompt.request import Incoming
 from router.routing.explain import Explanation, Prompt
+from tests.unit.edge.support import edge_services
 
 ANSWER = Explanation("p", "e", "m", Prompt(1, 2, "text"), "sent", "a:1", [], "why", "", 0, [], [])
 LIMIT = 1000
@@ -24,9 +26,10 @@ class Page:
 
     def __init__(self) -> None:
         nothing: Any = None
-        self.app: FastAPI = admin_app(nothing, nothing, nothing, "0")
+        self.app: FastAPI = admin_app(nothing, nothing, nothing, "0", Drain())
         routes = Routes(EndpointTable(["/v2/*"]))
-        add_explain(self.app, EdgeServices(nothing, routes, RequestIds(), LIMIT, 1.0), self.explain)
+        services = edge_services(nothing, routes, body_bytes=LIMIT)
+        add_explain(self.app, services, self.explain)
         self.asked: list[Incoming] = []
         self.error: Exception | None = None
 

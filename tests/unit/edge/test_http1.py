@@ -2,7 +2,13 @@
 
 import pytest
 
-from router.edge.http1 import MAX_HEAD_BYTES, check_head, head_without_offer, origin_form
+from router.edge.http1 import (
+    MAX_HEAD_BYTES,
+    check_fields,
+    check_head,
+    head_without_offer,
+    origin_form,
+)
 from router.errors import RouterError
 from router.ids import Headers
 
@@ -61,3 +67,39 @@ def test_only_the_offer_is_left_out(connection: bytes, left: list[bytes]) -> Non
 )
 def test_origin_form(url: bytes, path: bytes) -> None:
     assert origin_form(url) == path
+
+
+HOST = (b"host", b"h")
+
+
+@pytest.mark.parametrize(
+    ("headers", "version", "status"),
+    [
+        ([HOST], "1.1", None),
+        ([(b"host", b"")], "1.1", None),
+        ([(b"host", b"[::1]:80")], "1.1", None),
+        ([], "1.0", None),
+        ([], "0.9", None),
+        ([], "1.1", 400),
+        ([HOST, HOST], "1.1", 400),
+        ([HOST, HOST], "1.0", 400),
+        ([(b"host", b"h/x")], "1.1", 400),
+        ([(b"host", b"a, b")], "1.1", 400),
+        ([(b"host", b"u@h")], "1.1", 400),
+        ([HOST, (b"transfer-encoding", b"Chunked")], "1.1", None),
+        ([HOST, (b"transfer-encoding", b", chunked ,")], "1.1", None),
+        ([HOST, (b"transfer-encoding", b"gzip, chunked")], "1.1", 501),
+        ([HOST, (b"transfer-encoding", b"identity")], "1.1", 501),
+        ([HOST, (b"transfer-encoding", b"chunked, chunked")], "1.1", 501),
+        ([HOST, *[(b"transfer-encoding", b"chunked")] * 2], "1.1", 501),
+    ],
+)
+def test_what_frames_and_addresses_is_said_once(
+    headers: Headers, version: str, status: int | None
+) -> None:
+    if status is None:
+        check_fields(headers, version)
+        return
+    with pytest.raises(RouterError) as caught:
+        check_fields(headers, version)
+    assert caught.value.status == status
