@@ -5,7 +5,7 @@ from urllib.parse import parse_qs
 
 from router.simworker.config import VLLM_VERSION, WorkerConfig
 from router.simworker.fields import adapter_path, new_id
-from router.simworker.http import Reply, Request
+from router.simworker.http import Reply, Request, bad_request
 from router.simworker.metrics import CONTENT_TYPE, exposition
 from router.simworker.publisher import BUFFER_STEPS, HIGH_WATER_MARK, events_port, replay_endpoint
 from router.simworker.worker import Worker
@@ -45,9 +45,9 @@ def _card(worker: Worker, model: str) -> dict[str, Any]:
     }
 
 
-async def health(_worker: Worker, _request: Request, reply: Reply) -> None:
-    """GET /health, /ping: 200 without a body."""
-    await reply.text(b"", content_type=None)
+async def health(worker: Worker, _request: Request, reply: Reply) -> None:
+    """GET /health, /ping: 200 without a body, also while it sleeps or drains; 503 when the engine is dead."""
+    await reply.text(b"", 503 if worker.dead else 200, content_type=None)
 
 
 async def version(_worker: Worker, _request: Request, reply: Reply) -> None:
@@ -93,20 +93,19 @@ async def reset_prefix_cache(worker: Worker, _request: Request, reply: Reply) ->
 
 
 async def is_sleeping(worker: Worker, _request: Request, reply: Reply) -> None:
-    """GET /is_sleeping."""
-    await reply.json({"is_sleeping": worker.engine.sleep_level is not None})
+    """GET /is_sleeping: also true while it is paused, as in vLLM."""
+    await reply.json({"is_sleeping": worker.engine.paused})
 
 
 async def is_paused(worker: Worker, _request: Request, reply: Reply) -> None:
-    """GET /is_paused."""
-    engine = worker.engine
-    await reply.json({"is_paused": engine.paused and engine.sleep_level is None})
+    """GET /is_paused: also true while it sleeps."""
+    await reply.json({"is_paused": worker.engine.paused})
 
 
 async def sleep(worker: Worker, request: Request, reply: Reply) -> None:
-    """POST /sleep?level=1: requests wait until /wake_up."""
-    level = int(parse_qs(request.query.decode("latin-1")).get("level", ["1"])[0] == "2") + 1
-    worker.pause(level)
+    """POST /sleep?level=1&mode=abort: requests wait until /wake_up."""
+    level = int(_query(request, "level", "1"))
+    worker.pause(level, keep=_keeps(request))
     await reply.json({"status": "sleeping", "level": level})
 
 
@@ -116,9 +115,9 @@ async def wake_up(worker: Worker, _request: Request, reply: Reply) -> None:
     await reply.json({"status": "awake", "tags": None})
 
 
-async def pause(worker: Worker, _request: Request, reply: Reply) -> None:
-    """POST /pause: requests wait until /resume."""
-    worker.pause()
+async def pause(worker: Worker, request: Request, reply: Reply) -> None:
+    """POST /pause?mode=abort: requests wait until /resume."""
+    worker.pause(keep=_keeps(request))
     await reply.json({"status": "paused"})
 
 
@@ -126,3 +125,24 @@ async def resume(worker: Worker, _request: Request, reply: Reply) -> None:
     """POST /resume."""
     worker.resume()
     await reply.json({"status": "resumed"})
+
+
+def _query(request: Request, name: str, default: str) -> str:
+    return parse_qs(request.query.decode("latin-1")).get(name, [default])[0]
+
+
+def _keeps(request: Request) -> bool:
+    """Whether running answers are to go on afterwards; raises ApiError for a mode that is not simulated."""
+    mode = _query(request, "mode", "abort")
+    if mode not in ("abort", "keep"):
+        raise bad_request(f"Invalid pause mode: {mode}")
+    return mode == "keep"
+
+
+async def fault(worker: Worker, request: Request, reply: Reply) -> None:
+    """POST /_fault {"kind": "engine_dead"}: what no signal to this process can do. Not in vLLM."""
+    kind = request.json().get("kind")
+    if kind != "engine_dead":
+        raise bad_request(f"No such fault: {kind}", "kind")
+    await reply.json({"kind": kind})
+    worker.die()

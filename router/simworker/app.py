@@ -49,6 +49,7 @@ ROUTES: dict[str, dict[str, Handler]] = {
     "/wake_up": {"POST": admin.wake_up},
     "/pause": {"POST": admin.pause},
     "/resume": {"POST": admin.resume},
+    "/_fault": {"POST": admin.fault},
 }
 _ANY_METHOD = b"DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
 
@@ -117,7 +118,11 @@ class App:
         try:
             await handler(self.worker, request, reply)
         except ApiError as error:
-            await reply.json(error.body(), error.status)
+            if reply.started:
+                await reply.event(error.body())
+                await reply.end(b"data: [DONE]\n\n")
+            else:
+                await reply.json(error.body(), error.status)
         except (TypeError, ValueError, AttributeError, LookupError) as error:
             # A field of a form that no check foresees; vLLM answers such errors in the same way.
             if reply.started:

@@ -26,6 +26,13 @@ _NOT_TEXT = frozenset(
     ("image_url", "input_audio", "video_url", "image", "audio_url", "input_image")
 )
 
+_BOTH = "Cannot set both `continue_final_message` and `add_generation_prompt` to True."
+_NOT_COMPATIBLE = (
+    "continue_final_message and add_generation_prompt are not compatible. Use continue_final_message when you want "
+    "the model to continue the final message, and add_generation_prompt when you want to add a header that will "
+    "prompt it to start a new assistant message instead."
+)
+
 
 def checked_messages(messages: Any, model: str) -> list[dict[str, Any]]:
     """Messages that the template can render; raises ApiError for others."""
@@ -42,6 +49,16 @@ def checked_messages(messages: Any, model: str) -> list[dict[str, Any]]:
             if kind in _NOT_TEXT:
                 raise bad_request(f"{model} is not a multimodal model")
     return messages
+
+
+def rendered(body: dict[str, Any], messages: list[dict[str, Any]], tools: list[Any]) -> str:
+    """The prompt, as `continue_final_message` and `add_generation_prompt` say; raises ApiError if both are on."""
+    answer, go_on = body.get("add_generation_prompt", True), body.get("continue_final_message")
+    if go_on and body.get("add_generation_prompt"):
+        raise bad_request(_BOTH)
+    if go_on and answer:
+        raise bad_request(_NOT_COMPATIBLE)
+    return render_chat(messages, tools, answer=bool(answer), go_on=bool(go_on))
 
 
 @dataclass(slots=True)
@@ -104,7 +121,7 @@ async def chat_completions(worker: Worker, request: Request, reply: Reply) -> No
     messages = require(body, "messages")
     model = pick_model(worker.config, body)
     tools = _tools(body)
-    prompt = encode(render_chat(checked_messages(messages, model), tools))
+    prompt = _given(body) or encode(rendered(body, checked_messages(messages, model), tools))
     call = forced_call(tools, body.get("tool_choice"))
     how = sampling(body, ("max_completion_tokens", "max_tokens"), call[1] if call else None)
     streaming = bool(body.get("stream"))
@@ -121,6 +138,13 @@ async def chat_completions(worker: Worker, request: Request, reply: Reply) -> No
             await _stream(chat, generation, reply, options)
         else:
             await reply.json(await _whole(chat, generation))
+
+
+def _given(body: dict[str, Any]) -> list[int]:
+    """The prompt's tokens, where the request has them: vLLM takes them from `kv_transfer_params`."""
+    params = body.get("kv_transfer_params")
+    ids = params.get("prompt_token_ids") if isinstance(params, dict) else None
+    return ids if isinstance(ids, list) and all(isinstance(each, int) for each in ids) else []
 
 
 def _tools(body: dict[str, Any]) -> list[Any]:

@@ -20,6 +20,14 @@ class EngineBusyError(Exception):
     """The queue is as long as it may get."""
 
 
+class EngineDrainingError(Exception):
+    """It only ends what it has."""
+
+
+class EngineDeadError(Exception):
+    """Its process is gone."""
+
+
 class Engine:
     """One engine core, of a data-parallel rank; `run` must be running for anything to be answered."""
 
@@ -41,6 +49,8 @@ class Engine:
         self.stats = Stats()
         self.sleep_level: int | None = None
         self.paused = False
+        self.draining = False
+        self.dead = False
         self.on_events: Callable[[KVEvents], None] | None = None
         self._wake = asyncio.Event()
 
@@ -58,7 +68,11 @@ class Engine:
         return 4 * len(self.scheduler.waiting) + len(self.scheduler.running)
 
     def submit(self, sequences: Items[Sequence]) -> None:
-        """Queue the sequences of one request; raises EngineBusyError if the queue is full."""
+        """Queue the sequences of one request; raises one of this module's errors if it takes none."""
+        if self.dead:
+            raise EngineDeadError
+        if self.draining:
+            raise EngineDrainingError
         limit = self.config.max_num_queued_reqs
         if limit and len(self.scheduler.waiting) >= limit:
             self.stats.rejected_requests += 1
@@ -81,9 +95,19 @@ class Engine:
             self.stats.finished["abort"] += 1
             sequence.outbox.put(sequence.index, None, "abort")
 
-    def pause(self, sleep_level: int | None = None) -> None:
-        """Stop stepping; requests wait silently."""
+    def die(self) -> None:
+        """As if its process was killed: answers break off, new requests fail."""
+        self.dead = True
+        for sequence in (*self.scheduler.running, *self.scheduler.waiting):
+            self.scheduler.abort(sequence)
+            sequence.outbox.fail(EngineDeadError())
+
+    def pause(self, sleep_level: int | None = None, *, keep: bool = False) -> None:
+        """Stop stepping; requests wait silently. What runs is aborted and the cache emptied, unless to `keep`."""
         self.paused, self.sleep_level = True, sleep_level
+        if not keep:
+            self.abort_all()
+            self.pool.clear()
 
     def resume(self) -> None:
         """Step again."""

@@ -5,19 +5,18 @@ from collections.abc import Sequence as Items
 from typing import Self
 
 from router.simworker.config import WorkerConfig
-from router.simworker.engine import Engine, EngineBusyError
+from router.simworker.engine import (
+    Engine,
+    EngineBusyError,
+    EngineDeadError,
+    EngineDrainingError,
+)
 from router.simworker.fields import Sampling, adapter_path
 from router.simworker.hashing import ChainKey
 from router.simworker.http import ApiError, bad_request
+from router.simworker.model import Model, natural_length
 from router.simworker.sequence import Delta, Outbox, Sequence
-from router.simworker.tokens import (
-    VOCAB_SIZE,
-    decode,
-    encode,
-    generated_token,
-    natural_length,
-    seed_of,
-)
+from router.simworker.tokens import VOCAB_SIZE, decode, encode
 
 _BUSY = (
     "The engine is currently busy and cannot accept new requests. "
@@ -28,6 +27,8 @@ _TOO_LONG = (
     "tokens, which exceeds this limit even without any output tokens. Please reduce the length of the input prompt. "
     "(parameter=input_tokens, value={found})"
 )
+_DRAINING = "cannot schedule new futures after shutdown"
+_DEAD = "EngineCore encountered an issue. See stack trace (above) for the root cause."
 # Longest answer that is searched for a stop string.
 _STOP_SEARCH_TOKENS = 4096
 
@@ -55,6 +56,10 @@ class Generation:
             self._engine.submit(self.sequences)
         except EngineBusyError:
             raise ApiError(503, "Service Unavailable", _BUSY) from None
+        except EngineDrainingError:
+            raise ApiError(500, "InternalServerError", _DRAINING) from None
+        except EngineDeadError:
+            raise _dead() from None
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -82,12 +87,18 @@ class Generation:
         return self.sequences[-self._copies].prompt_tokens // size * size - self.cached_tokens
 
     async def deltas(self) -> AsyncIterator[Delta]:
-        """Output as it comes, until every sequence has ended."""
+        """Output as it comes, until every sequence has ended; raises ApiError if the engine dies."""
         unfinished = len(self.sequences)
         while unfinished:
-            for delta in await self._outbox.get():
+            for delta in await self._next():
                 unfinished -= delta.finish_reason is not None
                 yield delta
+
+    async def _next(self) -> list[Delta]:
+        try:
+            return await self._outbox.get()
+        except EngineDeadError:
+            raise _dead() from None
 
     async def finish(self) -> list[tuple[list[int], str]]:
         """Tokens and finish reason of every sequence, in order."""
@@ -131,22 +142,24 @@ class Generator:
     def _sequence(
         self, prompt: list[int], model: str, how: Sampling, index: int, outbox: Outbox
     ) -> Sequence:
-        seed = seed_of(prompt, model, index % how.n)
+        copy = index % how.n
+        said = Model.reading(prompt, model, copy)
         room = self.config.context_limit - len(prompt)
-        limit = min(how.max_tokens or natural_length(seed), room)
+        length = natural_length(prompt, model, copy) if how.max_tokens is None else how.max_tokens
+        limit = min(length, room)
         reason = "length" if how.max_tokens else "stop"
         planned = None
         if how.planned is not None:
             planned = encode(how.planned)
         elif how.stop:
-            planned = _until_stop(seed, min(limit, _STOP_SEARCH_TOKENS), how.stop)
+            planned = _until_stop(said.copy(), min(limit, _STOP_SEARCH_TOKENS), how.stop)
         if planned is not None and len(planned) <= min(how.max_tokens or room, room):
             limit, reason = len(planned), "stop"
         return Sequence(
             list(prompt),
-            max(1, limit),
+            limit,
             outbox,
-            seed=seed,
+            model=said,
             index=index,
             final_reason=reason,
             key=chain_key(self.config, model, how.cache_salt),
@@ -169,8 +182,12 @@ class Generator:
             raise bad_request(_TOO_LONG.format(limit=limit, found=limit + 1), "input_tokens")
 
 
-def _until_stop(seed: int, limit: int, stops: tuple[str, ...]) -> list[int] | None:
+def _dead() -> ApiError:
+    return ApiError(500, "InternalServerError", _DEAD)
+
+
+def _until_stop(model: Model, limit: int, stops: tuple[str, ...]) -> list[int] | None:
     """The answer up to before the first stop string, None if none comes."""
-    text = decode([generated_token(seed, position) for position in range(limit)])
+    text = decode([model.next_token() for _ in range(limit)])
     found = [place for stop in stops if stop and (place := text.find(stop)) >= 0]
-    return encode(text[: min(found)] or " ") if found else None
+    return encode(text[: min(found)]) if found else None

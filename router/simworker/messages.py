@@ -77,8 +77,12 @@ async def _guarded(reply: Reply, error: ApiError) -> None:
     """Errors of this API have their own shape, except those in a request's form."""
     if error.kind == "Bad Request":
         raise error
-    detail = {"type": error.kind, "message": error.message}
-    await reply.json({"type": "error", "error": detail}, error.status)
+    body = {"type": "error", "error": {"type": error.kind, "message": error.message}}
+    if reply.started:
+        await reply.event(body, "error")
+        await reply.end()
+    else:
+        await reply.json(body, error.status)
 
 
 async def create(worker: Worker, request: Request, reply: Reply) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from router.simworker.hashing import ChainKey
-from router.simworker.tokens import generated_token
+from router.simworker.model import Model
 
 
 class State(Enum):
@@ -31,6 +31,7 @@ class Outbox:
     def __init__(self) -> None:
         self._pending: dict[int, Delta] = {}
         self._ready = asyncio.Event()
+        self._failure: Exception | None = None
 
     def put(self, index: int, token: int | None, finish_reason: str | None) -> None:
         """Add a token, an end, or both."""
@@ -40,9 +41,16 @@ class Outbox:
         delta.finish_reason = finish_reason
         self._ready.set()
 
+    def fail(self, failure: Exception) -> None:
+        """There will be nothing more."""
+        self._failure = failure
+        self._ready.set()
+
     async def get(self) -> list[Delta]:
-        """Everything since the last call; waits for something."""
+        """Everything since the last call; waits for something. Raises what was given to `fail`."""
         await self._ready.wait()
+        if self._failure is not None:
+            raise self._failure
         self._ready.clear()
         deltas = list(self._pending.values())
         self._pending.clear()
@@ -54,14 +62,14 @@ class Sequence:
     """Prompt and output of one answer with its place in the cache.
 
     `tokens` grows by the output. `planned` is the output where the worker has to say something special
-    (a tool call), else it follows from `seed`. The answer ends with `final_reason` after `limit` tokens;
+    (a tool call), else `model` says it. The answer ends with `final_reason` after `limit` tokens;
     a limit of 0 computes the prompt only.
     """
 
     tokens: list[int]
     limit: int
     outbox: Outbox
-    seed: int = 0
+    model: Model | None = None
     index: int = 0
     final_reason: str = "length"
     key: ChainKey = field(default_factory=ChainKey)
@@ -89,7 +97,8 @@ class Sequence:
 
     def next_token(self) -> int:
         """The token that the model samples now."""
-        position = self.generated
         if self.planned is not None:
-            return self.planned[position]
-        return generated_token(self.seed, position)
+            return self.planned[self.generated]
+        if self.model is None:
+            self.model = Model.reading(self.tokens, "")
+        return self.model.next_token()

@@ -14,22 +14,42 @@ from router.simworker.worker import Worker
 
 # After answers were ended, how long their last bytes may take to be fetched.
 _GRACE_S = 2
+_POLL_S = 0.05
+# A dead engine's API server answers for so long.
+_DEATH_S = 0.5
 _STDIN = 0
 
 
 class _Server(uvicorn.Server):
-    """Ends the answers in flight `drain_s` seconds after the first signal."""
+    """Ends at the first signal; with time to drain, when all answers have ended or that time is over."""
 
     def __init__(self, config: uvicorn.Config, worker: Worker, drain_s: float) -> None:
         super().__init__(config)
         self._worker = worker
         self._drain_s = drain_s
+        self._stopping = False
+        worker.on_death = self._exit_soon
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop listening now, abort what is left when the time to drain is over."""
-        super().handle_exit(sig, frame)
+        """As vLLM does: while it drains it still listens, says it is healthy, and refuses every request."""
+        again, self._stopping = self._stopping, True
         loop = asyncio.get_running_loop()
-        loop.call_soon_threadsafe(loop.call_later, self._drain_s, self._worker.abort_all)
+        if again or not self._drain_s:
+            super().handle_exit(sig, frame)
+            loop.call_soon_threadsafe(self._worker.abort_all)
+            return
+        self._worker.drain()
+        loop.call_soon_threadsafe(self._end_when_idle, loop, loop.time() + self._drain_s)
+
+    def _end_when_idle(self, loop: asyncio.AbstractEventLoop, deadline: float) -> None:
+        if self._worker.busy and loop.time() < deadline:
+            loop.call_later(_POLL_S, self._end_when_idle, loop, deadline)
+            return
+        self._worker.abort_all()
+        self.should_exit = True
+
+    def _exit_soon(self) -> None:
+        asyncio.get_running_loop().call_later(_DEATH_S, setattr, self, "should_exit", True)
 
 
 def _exit_at_end_of_input(server: uvicorn.Server) -> None:
@@ -46,7 +66,7 @@ async def serve(
     exit_with_parent: bool = False,
     log_level: str = "warning",
 ) -> None:
-    """Serve until SIGINT or SIGTERM; answers in flight then have `drain_s` seconds to end.
+    """Serve until SIGINT or SIGTERM; answers in flight then have up to `drain_s` seconds to end.
 
     `exit_with_parent`: serve only until standard input ends.
     """
@@ -60,7 +80,7 @@ async def serve(
         access_log=False,
         proxy_headers=False,
         ws="none",
-        timeout_graceful_shutdown=int(drain_s) + _GRACE_S,
+        timeout_graceful_shutdown=_GRACE_S,
     )
     server = _Server(settings, worker, drain_s)
     if exit_with_parent:

@@ -1,9 +1,9 @@
 """POST /tokenize and /detokenize."""
 
-from router.simworker.chat import checked_messages
+from router.simworker.chat import checked_messages, rendered
 from router.simworker.fields import pick_model, require
 from router.simworker.http import Reply, Request
-from router.simworker.tokens import decode, encode, render_chat, token_text
+from router.simworker.tokens import decode, encode, token_text
 from router.simworker.worker import Worker
 
 
@@ -12,10 +12,7 @@ async def tokenize(worker: Worker, request: Request, reply: Reply) -> None:
     body = request.json()
     model = pick_model(worker.config, body)
     if "messages" in body:
-        messages = checked_messages(body["messages"], model)
-        text = render_chat(messages, body.get("tools") or [])
-        if body.get("add_generation_prompt") is False:
-            text = text.removesuffix("<|im_start|>assistant\n")
+        text = rendered(body, checked_messages(body["messages"], model), body.get("tools") or [])
     else:
         text = str(require(body, "prompt"))
     tokens = encode(text)

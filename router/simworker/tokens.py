@@ -12,7 +12,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
-import xxhash
 
 VOCAB_SIZE = 1 << 31
 SPECIAL = {"<|endoftext|>": 0x81, "<|im_start|>": 0x82, "<|im_end|>": 0x83}
@@ -22,52 +21,6 @@ _CODE_POINT = 0x80
 _NEWLINE = 0x0A
 _PIECE = re.compile(
     r"<\|endoftext\|>|<\|im_start\|>|<\|im_end\|>|[\x01-\x09\x0b-;=-\x7f]{1,4}|(?s:.)"
-)
-_OPENINGS = ("This", "That", "Here", "Some", "Each", "When", "Most", "Such")
-_WORDS = tuple(
-    " " + word
-    for word in [
-        "the",
-        "and",
-        "for",
-        "can",
-        "one",
-        "two",
-        "set",
-        "new",
-        "run",
-        "key",
-        "map",
-        "log",
-        "old",
-        "red",
-        "big",
-        "sun",
-        "day",
-        "way",
-        "car",
-        "sea",
-        "sky",
-        "air",
-        "ice",
-        "oak",
-        "elm",
-        "fox",
-        "cat",
-        "dog",
-        "owl",
-        "bee",
-        "ant",
-        "hen",
-        "cow",
-        "pig",
-        "ram",
-        "bay",
-        "box",
-        "cup",
-        "jar",
-        "pen",
-    ]
 )
 
 
@@ -119,8 +72,17 @@ def _character(code_point: int) -> str:
     return "\ufffd" if surrogate or code_point > 0x10FFFF else chr(code_point)
 
 
-def render_chat(messages: Sequence[dict[str, Any]], tools: Sequence[Any] = ()) -> str:
-    """The prompt of a conversation, ending where the assistant's answer begins."""
+def render_chat(
+    messages: Sequence[dict[str, Any]],
+    tools: Sequence[Any] = (),
+    *,
+    answer: bool = True,
+    go_on: bool = False,
+) -> str:
+    """The prompt of a conversation, ending where the assistant's answer begins unless `answer` is off.
+
+    `go_on`: it ends with the last message's text, to be continued, instead.
+    """
     parts = []
     if tools:
         parts.append(f"<|im_start|>tools\n{msgspec.json.encode(tools).decode()}<|im_end|>\n")
@@ -128,7 +90,10 @@ def render_chat(messages: Sequence[dict[str, Any]], tools: Sequence[Any] = ()) -
         f"<|im_start|>{message.get('role', 'user')}\n{message_text(message)}<|im_end|>\n"
         for message in messages
     ]
-    parts.append("<|im_start|>assistant\n")
+    if go_on:
+        parts[-1] = parts[-1].removesuffix("<|im_end|>\n")
+    elif answer:
+        parts.append("<|im_start|>assistant\n")
     return "".join(parts)
 
 
@@ -147,20 +112,3 @@ def part_text(part: Any) -> str:
         return part
     text = part.get("text") if isinstance(part, dict) else None
     return text if isinstance(text, str) else msgspec.json.encode(part).decode()
-
-
-def seed_of(prompt: Sequence[int], model: str, index: int) -> int:
-    """The number from which the answer to a prompt follows."""
-    return xxhash.xxh64_intdigest(msgspec.json.encode((prompt, model, index)))
-
-
-def generated_token(seed: int, position: int) -> int:
-    """Token at a position of the answer: a four-letter piece, always the same for a seed."""
-    pick = xxhash.xxh32_intdigest(position.to_bytes(8, "big"), seed & 0xFFFFFFFF)
-    pieces = _WORDS if position else _OPENINGS
-    return int.from_bytes(pieces[pick % len(pieces)].encode(), "big")
-
-
-def natural_length(seed: int) -> int:
-    """Tokens after which an answer ends by itself when no limit is asked for."""
-    return 64 + seed % 128

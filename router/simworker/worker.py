@@ -1,7 +1,7 @@
 """One simulated worker: its engines, and what the HTTP handlers share."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
@@ -23,6 +23,7 @@ class Worker:
     store: ResponseStore
     started_at: int
     tasks: asyncio.TaskGroup | None = None
+    on_death: Callable[[], None] | None = None
     _turn: int = 0
 
     @classmethod
@@ -59,10 +60,32 @@ class Worker:
         for engine in self.engines:
             engine.abort_all()
 
-    def pause(self, sleep_level: int | None = None) -> None:
-        """Stop all engines; requests wait silently."""
+    @property
+    def busy(self) -> bool:
+        """Whether an answer is under way."""
+        return any(engine.work for engine in self.engines)
+
+    @property
+    def dead(self) -> bool:
+        """Whether an engine is gone."""
+        return any(engine.dead for engine in self.engines)
+
+    def drain(self) -> None:
+        """Take no more requests; what runs goes on."""
         for engine in self.engines:
-            engine.pause(sleep_level)
+            engine.draining = True
+
+    def die(self) -> None:
+        """Lose the engines, as when one of their processes is killed."""
+        for engine in self.engines:
+            engine.die()
+        if self.on_death is not None:
+            self.on_death()
+
+    def pause(self, sleep_level: int | None = None, *, keep: bool = False) -> None:
+        """Stop all engines: requests wait silently, what runs is aborted unless to `keep`."""
+        for engine in self.engines:
+            engine.pause(sleep_level, keep=keep)
 
     def resume(self) -> None:
         """Let them go on."""
