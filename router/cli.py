@@ -10,6 +10,8 @@ from typing import Any
 import click
 
 from router import app, process
+from router.access.tenants_file import roster
+from router.access_cli import keys
 from router.config_file import ConfigurationError
 from router.demo.runner import DemoOptions, demo
 from router.explain.command import explain
@@ -72,6 +74,11 @@ def cli() -> None:
     is_flag=True,
     default=None,
     help="Follow what other routers say of workers, instead of probing every worker.",
+)
+@click.option(
+    "--resume",
+    type=click.Choice(["off", "on"]),
+    help="Whether a stream whose worker dies goes on from another one.  [default: off]",
 )
 @click.option("--log-format", type=click.Choice(["auto", "json", "text"]), help="[default: auto]")
 @click.option(
@@ -138,6 +145,7 @@ def check(config: Path | None) -> None:
 
 
 cli.add_command(explain)
+cli.add_command(keys)
 cli.add_command(simulate)
 
 
@@ -161,8 +169,10 @@ def _given(flags: dict[str, Any]) -> dict[str, Any]:
 
 def _load(config: Path | None, flags: dict[str, Any]) -> Settings:
     try:
-        return load(config, flags)
+        settings = load(config, flags)
+        roster(settings.tenants_file, settings.api_keys)
     except ConfigurationError as error:
         for problem in error.problems:
             click.echo(f"error: {problem}", err=True)
         sys.exit(2)
+    return settings

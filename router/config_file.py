@@ -6,6 +6,9 @@ from typing import Any
 
 import yaml
 
+_NO_VALUE = (ValueError, LookupError, AttributeError, TypeError, OverflowError)
+"""What PyYAML raises for text that is no value of its tag: a day 99, an `!!int` without digits."""
+
 
 class ConfigurationError(Exception):
     """The configuration is wrong; `problems` say where and how, one each."""
@@ -15,13 +18,29 @@ class ConfigurationError(Exception):
         self.problems = problems
 
 
+class _Loader(yaml.SafeLoader):
+    """Says where a value stands that cannot be made."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except _NO_VALUE:
+            kind = node.tag.removeprefix("tag:yaml.org,2002:")
+            problem = f"the value is taken for `{kind}` and is none; text goes in quotes"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from None
+
+
 def read(file: Path) -> tuple[dict[str, Any], dict[str, int]]:
     """The file's values and the line of each, by dotted path; raises `ConfigurationError`."""
     try:
-        node = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        node = yaml.compose(file.read_text(encoding="utf-8"), Loader=_Loader)
         values = _values(node)
     except OSError as error:
         raise ConfigurationError([f"{file}: {error.strerror}"]) from None
+    except yaml.MarkedYAMLError as error:
+        raise ConfigurationError([_not_yaml(file, error)]) from None
+    except RecursionError:
+        raise ConfigurationError([f"{file}: lists or tables are nested too deeply"]) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigurationError([f"{file}: not valid YAML: {error}"]) from None
     if node is None or node.tag == "tag:yaml.org,2002:null":
@@ -35,7 +54,7 @@ def read(file: Path) -> tuple[dict[str, Any], dict[str, int]]:
 
 def _values(node: yaml.Node | None) -> dict[str, Any]:
     """Settings by name as it is written: YAML would read `on` as a truth value."""
-    loader, values = yaml.SafeLoader(""), {}
+    loader, values = _Loader(""), {}
     for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
         if not isinstance(key, yaml.ScalarNode):
             raise yaml.MarkedYAMLError(problem="a name must be text", problem_mark=key.start_mark)
@@ -43,22 +62,42 @@ def _values(node: yaml.Node | None) -> dict[str, Any]:
     return values
 
 
+def _not_yaml(file: Path, error: yaml.MarkedYAMLError) -> str:
+    """Without the line itself, as PyYAML would show it: a secret may stand there."""
+    mark = error.problem_mark or error.context_mark
+    where = f"{file}:{mark.line + 1}" if mark else str(file)
+    why = ", ".join(filter(None, (error.context, error.problem)))
+    return f"{where}: not valid YAML: {why}"
+
+
 def _repeated(node: yaml.MappingNode) -> Iterator[tuple[str, int]]:
-    """Names that were given before, which YAML forbids and PyYAML overlooks, and the line of each."""
-    seen: set[str] = set()
-    for key, _ in node.value:
-        if key.value in seen:
-            yield key.value, key.start_mark.line + 1
-        seen.add(key.value)
+    """Names that were given before in their table, which YAML forbids and PyYAML overlooks, and the line of each."""
+    for path, each in _tables("", node, set()):
+        seen: set[str] = set()
+        for key, _ in each.value:
+            if str(key.value) in seen:
+                yield f"{path}{key.value}", key.start_mark.line + 1
+            seen.add(str(key.value))
 
 
 def _lines(node: yaml.MappingNode) -> Iterator[tuple[str, int]]:
-    """The line of each setting, and of each item of a list or a table."""
+    """The line of each setting, and of each item of lists and tables in it."""
+    for path, each in _tables("", node, set()):
+        for key, value in each.value:
+            yield f"{path}{key.value}", key.start_mark.line + 1
+            if isinstance(value, yaml.SequenceNode):
+                for place, item in enumerate(value.value):
+                    yield f"{path}{key.value}.{place}", item.start_mark.line + 1
+
+
+def _tables(
+    path: str, node: yaml.MappingNode, seen: set[int]
+) -> Iterator[tuple[str, yaml.MappingNode]]:
+    """The table and those in it, each once (anchors may make rings), with what the names in it begin with."""
+    if id(node) in seen:
+        return
+    seen.add(id(node))
+    yield path, node
     for key, value in node.value:
-        yield key.value, key.start_mark.line + 1
-        if isinstance(value, yaml.SequenceNode):
-            for place, item in enumerate(value.value):
-                yield f"{key.value}.{place}", item.start_mark.line + 1
-        elif isinstance(value, yaml.MappingNode):
-            for name, _ in value.value:
-                yield f"{key.value}.{name.value}", name.start_mark.line + 1
+        if isinstance(value, yaml.MappingNode):
+            yield from _tables(f"{path}{key.value}.", value, seen)

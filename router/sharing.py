@@ -18,6 +18,7 @@ def sharing(settings: Settings, fleet: Fleet, metrics: Metrics) -> Shared | None
     if settings.redis_url is None:
         return None
     from router.shared.link import Link  # noqa: PLC0415 - only who has a Redis needs its driver
+    from router.shared.redis_quotas import RedisQuotas  # noqa: PLC0415
     from router.shared.redis_registry import RedisRegistry  # noqa: PLC0415
     from router.shared.redis_store import RedisStore  # noqa: PLC0415
 
@@ -30,6 +31,7 @@ def sharing(settings: Settings, fleet: Fleet, metrics: Metrics) -> Shared | None
         RedisRegistry(link, names),
         Bond(degraded),
         link.close,
+        RedisQuotas(link, names),
     )
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
     return Shared(

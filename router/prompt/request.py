@@ -4,9 +4,12 @@ Nothing here fails a request: what cannot be understood is routed without that k
 answers with its own error.
 """
 
+import re
+
 import msgspec
 from msgspec import Raw
 
+from router.access.tenant import Tenant
 from router.ids import Headers
 from router.prompt.endpoints import Endpoint
 
@@ -15,10 +18,10 @@ class Incoming:
     """A whole request as a client sent it.
 
     `path` is canonical; `target` is that with the query, as forwarded. `by_name` has the last value of each
-    header field.
+    header field. `tenant`: whose it is, None where clients need no key.
     """
 
-    __slots__ = ("body", "by_name", "endpoint", "headers", "method", "path", "target")
+    __slots__ = ("body", "by_name", "endpoint", "headers", "method", "path", "target", "tenant")
 
     def __init__(
         self,
@@ -36,6 +39,7 @@ class Incoming:
         self.body = body
         self.endpoint = endpoint
         self.by_name = dict(headers)
+        self.tenant: Tenant | None = None
 
     def __repr__(self) -> str:
         return f"<Incoming {self.method!r} {self.target!r}, {len(self.body)} bytes>"
@@ -82,6 +86,8 @@ class BodyFields(msgspec.Struct, gc=False):
     metadata: Raw = Raw()
 
 
+_RUN_NONE = frozenset((b"GET", b"HEAD", b"DELETE", b"OPTIONS"))
+
 UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What decoding a client's JSON may raise."""
 
@@ -97,7 +103,7 @@ class Request:
     turns. Its closing bracket or quote is cut off, so that a conversation's next turn starts with this one.
     """
 
-    __slots__ = ("endpoint", "fields", "incoming", "model", "prompt", "stream")
+    __slots__ = ("_audits", "endpoint", "fields", "incoming", "model", "prompt", "stream")
 
     def __init__(self, incoming: Incoming) -> None:
         self.incoming = incoming
@@ -106,6 +112,18 @@ class Request:
         self.model = text_of(fields.model) if fields.model else _multipart_model(incoming)
         self.stream = bytes(fields.stream) == b"true"
         self.prompt = _prompt(fields)
+        self._audits: bool | None = None
+
+    def shed(self) -> None:
+        """Let go of the body: the answer has begun, and could not begin anew."""
+        self._audits = self.audits
+        self.fields, self.incoming.body = _NO_FIELDS, b""
+
+    @property
+    def runs_a_model(self) -> bool:
+        """A worker runs a model for it: its own if the request names none."""
+        stored = self.endpoint.stores and not self.endpoint.generates
+        return not stored and self.incoming.method not in _RUN_NONE
 
     @property
     def separators(self) -> tuple[bytes, ...]:
@@ -118,6 +136,8 @@ class Request:
     @property
     def audits(self) -> bool:
         """Its answer's count of cached tokens is that of one prompt, looked up in the cache as usual."""
+        if self._audits is not None:
+            return self._audits
         f = self.fields
         several = bytes(f.prompt)[:16].translate(None, b" \n\r\t")[:2] in (b'["', b"[[")
         if several or not _absent(f.prompt_logprobs) or not _absent(f.prompt_logprob_token_ids):
@@ -183,9 +203,14 @@ def _multipart_model(incoming: Incoming) -> str | None:
 
 
 def _form_field(body: bytes, delimiter: bytes, wanted: bytes) -> str | None:
+    """A field's value; None also when it has several: which of them counts is for each reader to choose."""
+    found: set[bytes | None] = set()
+    named = re.compile(rb"(?<!file)name(?:\*|\s*=\s*" + wanted + rb"\s*(?:;|\r|$))")
     for part in body.split(delimiter):
         head, _, content = part.partition(b"\r\n\r\n")
-        lowered = head.lower()
-        if b'name="%s"' % wanted in lowered and b"filename=" not in lowered:
-            return content.removesuffix(b"\r\n").decode("utf-8", "replace").strip() or None
-    return None
+        plain = head.lower().translate(None, b'"\\')
+        if (match := named.search(plain)) is not None:
+            readable = not match[0].endswith(b"*") and b"filename=" not in plain
+            found.add(content.removesuffix(b"\r\n") if readable else None)
+    value = found.pop() if len(found) == 1 else None
+    return (value or b"").decode("utf-8", "replace").strip() or None

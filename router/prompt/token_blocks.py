@@ -38,7 +38,7 @@ class Media(NamedTuple):
 
 @lru_cache(maxsize=64)
 def token_seed(block_size: int) -> BlockKey:
-    """Where chains of blocks of `block_size` tokens start."""
+    """Where chains of blocks of `block_size` tokens, less than 2^32, start."""
     return segment_start(chain_seed(b"tokens", block_size.to_bytes(4, "little")))
 
 

@@ -19,6 +19,8 @@ ADMIN = {
     "/ready": "200 when a worker is up and serves a model, else 503",
     "/metrics": "Prometheus metrics of the router",
     "/workers": "every worker with its state",
+    "/workers/{worker}/drain": "POST: give the worker no more requests; what it has runs to its end",
+    "/workers/{worker}/undrain": "POST: give the worker requests again",
     "/explain": "POST: where a request with this body would go now, and why",
     "/v1/models": "every model that a worker serves",
     "/v1/models/{model}": "one model",

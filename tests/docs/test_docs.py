@@ -76,7 +76,7 @@ def test_every_route_of_the_router_s_own_is_described() -> None:
     """The table's words for the router's own routes cover all routes there are, and no other."""
     routes = {
         route.path.replace(":path", "").rstrip("/")
-        for route in build(Settings(), RequestLog(io.BytesIO(), json=True)).asgi._rest.routes  # type: ignore[attr-defined]
+        for route in build(Settings(), RequestLog(io.BytesIO(), json=True)).asgi._rest._app.routes  # type: ignore[attr-defined]
         if isinstance(route, APIRoute)
     }
     assert routes - {""} <= ADMIN.keys()

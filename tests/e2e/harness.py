@@ -189,7 +189,11 @@ def router_process(worker_urls: Sequence[str], folder: Path, *options: str) -> I
     out, err = folder / "router.out", folder / "router.err"
     with out.open("wb") as stdout, err.open("wb") as stderr:
         process = subprocess.Popen(
-            [*shlex.split(command), *arguments], cwd=ROOT, stdout=stdout, stderr=stderr
+            [*shlex.split(command), *arguments],
+            cwd=ROOT,
+            stdout=stdout,
+            stderr=stderr,
+            env={"PREFIX_ROUTER_DRAIN_GRACE_S": "0", **os.environ},
         )
     router = Router(f"http://127.0.0.1:{port}", process, out, err)
     try:

@@ -68,8 +68,10 @@ class FakeWorker:
             "/health": _health,
             "/v1/models": self._models,
             "/metrics": self._metrics,
-            "/kv_event_sources": _no_events,
+            "/kv_event_sources": _not_there,
         }
+        self.probed: dict[str, Script] = {"/is_paused": _not_there, "/detokenize": _health}
+        """The same where only the router's probes are meant: clients may ask for these as well."""
         self.requests: list[Request] = []
         self.probes: list[Request] = []
         self.wires: list[Wire] = []
@@ -187,7 +189,10 @@ class FakeWorker:
         path = request.path
         if not path.startswith(self._prefix):
             return None
-        return self.routes.get(path.removeprefix(self._prefix))
+        path = path.removeprefix(self._prefix)
+        if ("x-request-id", "router-probe") in request.headers and path in self.probed:
+            return self.probed[path]
+        return self.routes.get(path)
 
     # -- default answers -----------------------------------------------------------------------
 
@@ -202,7 +207,7 @@ def _read_on(method: str, wire: Wire) -> None:
     """Wait for the body."""
 
 
-async def _no_events(request: Request, wire: Wire) -> None:
+async def _not_there(request: Request, wire: Wire) -> None:
     await wire.reply(404, body=b"{}")
 
 

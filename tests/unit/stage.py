@@ -2,19 +2,22 @@
 
 import asyncio
 import io
+import itertools
 import json
 from collections.abc import Callable
 from typing import Any
 
 from router import errors
-from router.attempts import Attempts
+from router.attempts import AttemptOptions, Attempts
 from router.errors import RouterError
+from router.fleet.passive import PassiveHealth
 from router.fleet.worker import Worker
 from router.gateway import Gateway
 from router.ids import Headers
 from router.index.memory import MemoryIndex
 from router.index.predicted import PredictedIndex
 from router.journey import Journey
+from router.keepalive import KeepAlive
 from router.passage import Passage
 from router.prompt.caller import Callers
 from router.prompt.identity import TextIdentity
@@ -88,16 +91,52 @@ LOST = lost(errors.worker_lost("w", "before answering"))
 UNREACHABLE = errors.connect_failed("w", "refused")
 
 
-class ScriptedConnection(FakeConnection):
-    """Answers as scripted within `send`, as a worker may that is very fast."""
+class UntilAborted:
+    """A `ResponseHandler` that hears nothing more from a connection that was aborted."""
 
-    def __init__(self, script: Script) -> None:
+    def __init__(self, handler: ResponseHandler, connection: FakeConnection) -> None:
+        self._handler = handler
+        self._connection = connection
+
+    def on_informational(self, status: int, headers: Headers) -> None:
+        if not self._connection.aborted:
+            self._handler.on_informational(status, headers)
+
+    def on_response(self, status: int, headers: Headers, length: int | None) -> None:
+        if not self._connection.aborted:
+            self._handler.on_response(status, headers, length)
+
+    def on_body(self, data: bytes) -> None:
+        if not self._connection.aborted:
+            self._handler.on_body(data)
+
+    def on_read(self) -> None:
+        if not self._connection.aborted:
+            self._handler.on_read()
+
+    def on_complete(self, trailers: Headers) -> None:
+        if not self._connection.aborted:
+            self._handler.on_complete(trailers)
+
+    def on_lost(self, error: RouterError) -> None:
+        if not self._connection.aborted:
+            self._handler.on_lost(error)
+
+
+_NUMBERS = itertools.count()
+
+
+class ScriptedConnection(FakeConnection):
+    """Answers as scripted within `send`, as a worker may that is very fast. `number`: the younger, the higher."""
+
+    def __init__(self, script: Script, number: int) -> None:
         super().__init__()
         self.script = script
+        self.number = number
 
     def send(self, head: bytes, body: bytes, handler: ResponseHandler, *, is_head: bool) -> None:
-        super().send(head, body, handler, is_head=is_head)
-        self.script(handler)
+        super().send(head, body, UntilAborted(handler, self), is_head=is_head)
+        self.script(UntilAborted(handler, self))
 
 
 class ScriptedPool:
@@ -124,6 +163,9 @@ class ScriptedPool:
         assert script is not None
         return self._give(script)
 
+    def discount(self, reads: int) -> None:
+        """Nobody looks."""
+
     def drop_idle(self) -> None:
         self.dropped += 1
 
@@ -131,7 +173,7 @@ class ScriptedPool:
         self.dropped += 1
 
     def _give(self, script: Script) -> ScriptedConnection:
-        self.connections.append(ScriptedConnection(script))
+        self.connections.append(ScriptedConnection(script, next(_NUMBERS)))
         return self.connections[-1]
 
 
@@ -146,7 +188,9 @@ class Stage:
     With `queue` it is late binding, with these options.
     """
 
-    def __init__(self, *names: str, queue: QueueOptions | None = None) -> None:
+    def __init__(
+        self, *names: str, queue: QueueOptions | None = None, options: AttemptOptions | None = None
+    ) -> None:
         self.fleet = fleet_of(*(names or ("a", "b", "c")))
         self.pools = {worker.id[0]: ScriptedPool(worker) for worker in self.fleet}
         for worker in self.fleet:
@@ -167,12 +211,21 @@ class Stage:
         self.dispatch = Dispatch(self.chooser, self.admission, aside, Callers("x-tenant-id"))
         self.fleet.on_change = self.dispatch.stir
         intake = Intake(self.fleet, self.identities, self.homes, self.chooser.look_up)
+        self.keep_alive = KeepAlive(None, early=False)
         self.passage = Passage(self.reporter)
+        self.health = PassiveHealth(self.fleet)
+        self.suspects: list[Worker] = []
+        self.health.on_suspect = self.suspects.append
         self.attempts = Attempts(
-            self.fleet, intake, self.index, self.dispatch, self.reporter, self.passage
+            intake, self.index, self.dispatch, self.passage, self.health, options
         )
         self.gateway = Gateway(
-            intake, Prompts(self.exact), self.dispatch, self.reporter, self.attempts, self.passage
+            intake,
+            Prompts(self.exact),
+            self.dispatch,
+            self.attempts,
+            self.passage,
+            self.keep_alive,
         )
         self.clients: list[FakeDownstream] = []
         self.began: list[Journey] = []

@@ -20,6 +20,7 @@ from router.proxy.downstream import Source
 from router.routing.policy import Decision
 from router.tokens.service import TokenService
 from router.upstream.connection import Connection, ResponseHandler
+from router.upstream.limits import TimeLimits
 
 T = TypeVar("T")
 Event = tuple[Any, ...]
@@ -141,6 +142,9 @@ class FakeDownstream:
     def finish(self, trailers: Headers) -> None:
         self.events.append(("finish", list(trailers)))
 
+    def take_back(self) -> bool:
+        return False
+
     def fail(self, error: RouterError, *, in_band: bool = False) -> None:
         self.error = error
         self.events.append(("fail", error.code, in_band))
@@ -168,10 +172,14 @@ class FakeConnection:
         self.handler: ResponseHandler | None = None
         self.aborted = False
         self.closed = False
+        self.reads = 0
 
     def send(self, head: bytes, body: bytes, handler: ResponseHandler, *, is_head: bool) -> None:
         self.sent.append((head, body, is_head))
         self.handler = handler
+
+    def limit(self, limits: TimeLimits, arrived_at: float) -> None:
+        self.limits = limits
 
     def abort(self) -> None:
         self.aborted = True

@@ -12,11 +12,13 @@ import uvicorn
 
 from router import app as app_module
 from router.app import App, build, json_logs, run, server_config
+from router.edge.limits import Limits
 from router.process import installed_version
 from router.prompt.endpoints import PATHS
 from router.routing.peers import HELD
 from router.routing.queue import LateBinding
 from router.routing.registry import POLICIES
+from router.servers import admin_server
 from router.settings import Settings
 from router.telemetry.logs import RequestLog
 from tests.unit.support import chat, request
@@ -55,13 +57,27 @@ class TestBuild:
         assert app.poller._interval_s == 9.0
 
     def test_settings_reach_the_edge(self) -> None:
-        app = make(body_limit=123, allow_paths=["/v2/*"])
-        assert app.services.body_limit == 123
+        app = make(
+            body_limit=123,
+            max_connections=4,
+            keep_alive_s=5,
+            receive_timeout_s=6,
+            client_stall_timeout_s=7,
+            body_memory_limit=800,
+            allow_paths=["/v2/*"],
+        )
+        assert app.services.limits == Limits(123, 4, 5, 6, 7)
+        assert app.services.bodies.limit == 800
+        assert app.services.rejected is app.metrics.rejected
+        assert app.services.cors is None
+        assert make(cors_origins=["https://a"]).services.cors is not None
         assert app.services.routes.find(b"/v2/x") is not None
         assert all(app.services.routes.find(path.encode()) for path in PATHS)
 
     def test_two_apps_share_nothing(self) -> None:
         one, other = make(), make()
+        one.services.drain.ask(graceful=True)
+        assert not other.services.drain.active
         one.fleet.set_workers([])
         assert len(other.fleet) == 2
         assert one.metrics is not other.metrics
@@ -74,6 +90,38 @@ class TestBuild:
     def test_a_scrape_counts_what_has_ended(self) -> None:
         app = make()
         assert app.metrics.settle == app.reporter.settle
+
+
+def test_the_administrator_s_listener() -> None:
+    assert admin_server(make()) is None
+    server = admin_server(make(admin_port=99, admin_host="::1"))
+    assert server is not None
+    assert (server.config.host, server.config.port) == ("::1", 99)
+
+
+@pytest.mark.parametrize(
+    ("settings", "files", "warned"),
+    [
+        ({}, None, []),
+        ({"max_connections": 999}, 1000, []),
+        ({"max_connections": 1000}, 1000, ["1000 files"]),
+        ({"api_keys": "t=k"}, None, ["set admin_key or admin_port"]),
+        ({"api_keys": "t=k", "admin_key": "a"}, None, []),
+        ({"api_keys": "t=k", "admin_port": 1}, None, []),
+        ({"api_keys": "t=k", "host": "127.0.0.2"}, None, []),
+        ({"api_keys": "t=k", "host": "localhost"}, None, []),
+        ({"api_keys": "t=k", "host": "router"}, None, ["router:8080"]),
+    ],
+)
+def test_what_will_not_do_is_warned_of(
+    settings: dict[str, Any],
+    files: int | None,
+    warned: list[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app_module._warn_of(Settings(**settings), files)
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * len(warned)
+    assert all(text in caplog.text for text in warned)
 
 
 def test_the_server_s_configuration() -> None:
@@ -160,6 +208,13 @@ class TestRun:
             await run(app, FakeServer(app, OSError("address in use")))  # type: ignore[arg-type]
         assert caught.group_contains(OSError, match="address in use")
         assert len(asyncio.all_tasks()) == 1
+
+    async def test_asked_to_stop_before_it_serves(self) -> None:
+        app = make(workers=["http://127.0.0.1:1"])
+        app.services.drain.ask(graceful=True)
+        server = FakeServer(app)
+        await run(app, server)  # type: ignore[arg-type]
+        assert server.tasks == set()
 
     async def test_no_workers_are_warned_of(self, caplog: pytest.LogCaptureFixture) -> None:
         app = self.idle_app()

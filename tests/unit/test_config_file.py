@@ -78,6 +78,31 @@ def test_a_file_that_is_not_valid_yaml(write: Write, text: str) -> None:
     assert "not valid YAML" in found
 
 
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ("2001-99-99", "timestamp"),
+        ("0x_", "int"),
+        ("9" * 5000, "int"),
+        ("!!int x", "int"),
+        ("!!int ''", "int"),
+        ("!!float ''", "float"),
+        ("!!bool x", "bool"),
+        ("!!timestamp x", "timestamp"),
+    ],
+)
+@pytest.mark.parametrize(("before", "line"), [("a: b\nport: ", 2), ("workers:\n  - a\n  - ", 3)])
+def test_a_value_that_is_none(write: Write, before: str, line: int, value: str, kind: str) -> None:
+    """Told without the value: it may be a secret."""
+    expected = f"not valid YAML: the value is taken for `{kind}` and is none; text goes in quotes"
+    assert problem(write(before + value + "\n")) == f"router.yaml:{line}: {expected}"
+
+
+@pytest.mark.parametrize("text", ["port: " + "[" * 5000, "port: " + "{a: " * 5000])
+def test_a_file_that_is_very_deep(write: Write, text: str) -> None:
+    assert problem(write(text + "\n")) == "router.yaml: lists or tables are nested too deeply"
+
+
 def test_a_file_that_is_not_text(write: Write) -> None:
     assert problem(write(b"host: \xff\xfe\n")).startswith("router.yaml: not valid YAML")
 

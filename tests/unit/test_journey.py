@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from router.errors import SHUTTING_DOWN, RouterError
 from router.fleet.lease import Lease
 from router.fleet.load import PendingPrefill
@@ -53,6 +55,33 @@ def test_the_end_parts_the_client_from_what_fed_it() -> None:
     on_its_way.end()
     assert isinstance(on_its_way.client, FakeDownstream)
     assert on_its_way.client.source is None
+
+
+class Answering:
+    """As much of a relay as says what the client has."""
+
+    def __init__(self, begun: bool, head: bytes) -> None:
+        self.begun = begun
+        self.head = head
+
+
+@pytest.mark.parametrize(
+    ("begun", "head", "pinged", "given"),
+    [
+        (False, b"", False, False),
+        (True, b"", False, True),  # an answer's head
+        (True, b"data", False, True),
+        (True, b"", True, False),  # the head of a stream, and comments
+        (True, b"data", True, True),
+        (False, b"", True, False),
+    ],
+)
+def test_what_the_client_was_given(begun: bool, head: bytes, pinged: bool, given: bool) -> None:
+    on_its_way = journey()
+    assert not on_its_way.given
+    on_its_way.relay = Answering(begun, head)  # type: ignore[assignment]
+    on_its_way.pinged = pinged
+    assert on_its_way.given is given
 
 
 class Watch:

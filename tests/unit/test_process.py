@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import resource
 from importlib.metadata import PackageNotFoundError
 
 import pytest
@@ -40,6 +41,34 @@ def test_a_checkout_that_is_not_installed_says_so(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(process, "version", version)
     assert process.installed_version() == "0+source"
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "allowed"),
+    [
+        (100, 5000, 5000),
+        (5000, 5000, 5000),
+        (100, resource.RLIM_INFINITY, 1 << 20),
+        (resource.RLIM_INFINITY, resource.RLIM_INFINITY, None),
+    ],
+)
+def test_as_many_files_as_may_be(
+    monkeypatch: pytest.MonkeyPatch, soft: int, hard: int, allowed: int | None
+) -> None:
+    limits = [soft, hard]
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: tuple(limits))
+    monkeypatch.setattr(resource, "setrlimit", lambda kind, new: limits.__setitem__(0, new[0]))
+    assert process.raise_file_limit() == allowed
+    assert limits == [allowed if allowed is not None else soft, hard]
+
+
+def test_a_limit_that_cannot_be_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(kind: int, new: tuple[int, int]) -> None:
+        raise ValueError("not allowed to raise maximum limit")
+
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (256, 1000))
+    monkeypatch.setattr(resource, "setrlimit", refuses)
+    assert process.raise_file_limit() == 256
 
 
 def test_the_collector_looks_for_garbage_less_often() -> None:

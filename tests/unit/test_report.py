@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from router import errors
+from router.access.tenant import Tenant
+from router.access.terms import Terms
 from router.errors import RouterError
 from router.fleet.lease import Lease
 from router.fleet.load import PendingPrefill
@@ -18,7 +20,6 @@ from router.journey import Journey
 from router.prompt.identity import TextIdentity
 from router.prompt.request import Request
 from router.proxy.relay import Relay
-from router.proxy.retry import REFUSALS
 from router.report import Reporter
 from router.routing.affinity import ResponseHomes
 from router.routing.chooser import Chooser
@@ -96,11 +97,11 @@ class Desk:
         journey.relay = Relay(
             FakeDownstream(),
             [],
-            REFUSALS,
             Histogram(TOKEN_BUCKETS_S),
             lambda at: self.reporter.first_token(journey),
             print,
         )
+        journey.relay.expect(may_refuse=True)
         if answer is not None:
             answer(journey.relay)
         return journey
@@ -168,6 +169,7 @@ def test_the_line_of_a_stream(desk: Desk) -> None:
     assert line == {
         "event": "request",
         "request_id": "ré",
+        "tenant": None,
         "model": "m",
         "endpoint": "completions",
         "worker": "a:8000",
@@ -182,6 +184,7 @@ def test_the_line_of_a_stream(desk: Desk) -> None:
         "cached_tokens": 16,
         "queue_ms": 0.0,
         "attempts": 1,
+        "resumed": 0,
     }
 
 
@@ -376,3 +379,61 @@ class TestLearning:
     def test_ids_of_other_endpoints_are_not(self, desk: Desk) -> None:
         desk.concluded(desk.routed(plain(body=b'{"id":"resp_1"}')))
         assert desk.homes.find("resp_1") is None
+
+
+class TestQuotas:
+    """What a tenant's request counts in the end; it was charged with 400 tokens."""
+
+    @staticmethod
+    def settled(desk: Desk, journey: Journey) -> tuple[int, int]:
+        """Tokens of prompt and answer."""
+        tenant = Tenant("acme", Terms(tokens_per_minute=10_000, max_inflight=1), 0.0)
+        journey.incoming.tenant = tenant
+        ticket = journey.ticket = tenant.admit("m", journey.arrived_at, runs=True)
+        ticket.charge(400.0, journey.arrived_at)
+        line = desk.concluded(journey)
+        assert line["tenant"] == "acme"
+        assert tenant.inflight == 0
+        assert tenant.outcomes == {line["outcome"]: 1}
+        assert tenant.spent_tokens == tenant.prompt_tokens + tenant.completion_tokens
+        return tenant.prompt_tokens, tenant.completion_tokens
+
+    def test_what_the_worker_says(self, desk: Desk) -> None:
+        assert self.settled(desk, desk.routed(plain())) == (50, 3)
+
+    def test_of_a_stream_too(self, desk: Desk) -> None:
+        assert self.settled(desk, desk.routed(stream())) == (50, 3)
+
+    def test_without_its_word_what_was_charged(self, desk: Desk) -> None:
+        assert self.settled(desk, desk.routed(plain(body=b"{}"))) == (400, 0)
+
+    def test_what_a_client_that_left_had_got(self, desk: Desk) -> None:
+        journey = desk.routed(stream(whole=False))
+        journey.cancelled = True
+        assert self.settled(desk, journey) == (400, 3)
+
+    def test_what_the_worker_was_given_to_do_counts_for_who_does_not_wait(self, desk: Desk) -> None:
+        journey = desk.routed(None)
+        journey.cancelled = True
+        assert self.settled(desk, journey) == (400, 0)
+
+    def test_who_leaves_before_that_owes_nothing(self, desk: Desk) -> None:
+        journey = desk.journey()
+        journey.cancelled = True
+        assert self.settled(desk, journey) == (0, 0)
+
+    @pytest.mark.parametrize("status", [400, 429, 500])
+    def test_an_error_costs_nothing(self, desk: Desk, status: int) -> None:
+        assert self.settled(desk, desk.routed(plain(status, b"{}"))) == (0, 0)
+
+    def test_a_worker_that_was_lost_costs_what_it_gave(self, desk: Desk) -> None:
+        journey = desk.routed(None)
+        journey.error = LOST
+        assert self.settled(desk, journey) == (0, 0)
+        journey = desk.routed(stream(whole=False))
+        journey.error = LOST
+        assert self.settled(desk, journey) == (400, 3)
+
+    def test_a_stored_answer_is_not_paid_for_again(self, desk: Desk) -> None:
+        journey = desk.routed(plain(), path="/v1/responses/resp_1")
+        assert self.settled(desk, journey) == (0, 0)

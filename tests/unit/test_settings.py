@@ -237,6 +237,77 @@ class TestByModel:
         assert hub_cache(load(None, {})) == Path(place.format(home=Path.home()))
 
 
+class TestPatience:
+    """How long workers may take, and what becomes of those that fail."""
+
+    def test_what_is_usual(self, write: Write) -> None:
+        usual = load(write(""), {})
+        assert (usual.first_byte_timeout_s, usual.idle_timeout_s) == (600.0, 300.0)
+        assert (usual.total_timeout_s, usual.connect_timeout_s) == (3600.0, 5.0)
+        assert (usual.eject_failures, usual.eject_s, usual.retry_budget) == (5, 5.0, 0.2)
+        assert (usual.resume, usual.finish_abandoned_s) == ("off", 0.0)
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "first_byte_timeouts:\n  embeddings: 30\n  chat_completions: 5.5\n",
+            "first_byte_timeouts: embeddings=30, chat_completions=5.5\n",
+        ],
+    )
+    def test_endpoints_may_have_their_own(self, write: Write, text: str) -> None:
+        found = load(write(text), {}).first_byte_timeouts
+        assert found == {"embeddings": 30.0, "chat_completions": 5.5}
+
+    def test_also_in_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PREFIX_ROUTER_FIRST_BYTE_TIMEOUTS", "embeddings=30")
+        assert load(None, {}).first_byte_timeouts == {"embeddings": 30.0}
+
+    @pytest.mark.parametrize(
+        ("value", "said"),
+        [
+            ("embedings=3", "no endpoint is called 'embedings'"),
+            ("embeddings=0", "must be more than 0"),
+            ("embeddings=-1", "must be more than 0"),
+            ("embeddings=x", "number"),
+            ("embeddings:30", "endpoint=seconds"),
+            ("embeddings", "endpoint=seconds"),
+            ("embeddings=", "endpoint=seconds"),
+            ("=30", "endpoint=seconds"),
+            ("embeddings=30,score", "endpoint=seconds"),
+        ],
+    )
+    def test_what_is_no_endpoint_s_time(
+        self, monkeypatch: pytest.MonkeyPatch, value: str, said: str
+    ) -> None:
+        monkeypatch.setenv("PREFIX_ROUTER_FIRST_BYTE_TIMEOUTS", value)
+        assert said in " ".join(problems(None))
+
+    @pytest.mark.parametrize(
+        ("text", "value"),
+        [("on", "on"), ("off", "off"), ("'on'", "on"), ("true", "on"), ("no", "off")],
+    )
+    def test_resuming_is_on_or_off(self, write: Write, text: str, value: str) -> None:
+        """Words that YAML takes for truth values."""
+        assert load(write(f"resume: {text}\n"), {}).resume == value
+
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ("resume: exact", "resume"),
+            ("retry_budget: 1.5", "retry_budget"),
+            ("retry_budget: -0.1", "retry_budget"),
+            ("eject_failures: 0", "eject_failures"),
+            ("eject_s: 0", "eject_s"),
+            ("first_byte_timeout_s: 0", "first_byte_timeout_s"),
+            ("idle_timeout_s: 0", "idle_timeout_s"),
+            ("total_timeout_s: -1", "total_timeout_s"),
+            ("finish_abandoned_s: -1", "finish_abandoned_s"),
+        ],
+    )
+    def test_values_that_make_no_sense(self, write: Write, text: str, said: str) -> None:
+        assert said in " ".join(problems(write(text + "\n")))
+
+
 class TestMistakes:
     def test_a_value_is_placed_by_file_and_line(self, write: Write) -> None:
         file = write("# comment\nhost: localhost\nport: 99999\n")

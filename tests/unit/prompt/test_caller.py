@@ -4,8 +4,11 @@ from typing import Any
 
 import pytest
 
+from router.access.tenant import Tenant
+from router.access.terms import Terms
 from router.ids import Headers
-from router.prompt.caller import Callers
+from router.prompt.caller import Callers, priority, tell_worker
+from router.prompt.request import Request
 from tests.unit.support import chat, request
 
 KEY = (b"authorization", b"Bearer sk-secret")
@@ -42,7 +45,7 @@ class TestTenant:
 
 
 @pytest.mark.parametrize(
-    ("header", "body", "priority"),
+    ("header", "body", "expected"),
     [
         (None, None, 0),
         (None, 5, 5),
@@ -61,7 +64,66 @@ class TestTenant:
         (b"\xff", None, 0),
     ],
 )
-def test_priority(header: bytes | None, body: Any, priority: int) -> None:
+def test_priority(header: bytes | None, body: Any, expected: int) -> None:
     headers = [] if header is None else [(b"x-vllm-priority", header)]
     fields = {} if body is None else {"priority": body}
-    assert Callers(None)(request(chat("q", **fields), headers=headers))[1] == priority
+    asked = request(chat("q", **fields), headers=headers)
+    tell_worker(asked)
+    assert Callers(None)(asked)[1] == expected
+    assert asked.incoming.headers == headers, "as it came"
+
+
+class TestOfTenants:
+    """Where clients have keys."""
+
+    @staticmethod
+    def asked(headers: Headers, body: Any = None, **terms: Any) -> Request:
+        fields = {} if body is None else {"priority": body}
+        asked = request(chat("q", **fields), headers=headers)
+        asked.incoming.tenant = Tenant("acme", Terms(**terms), 0.0)
+        return asked
+
+    def test_the_key_says_whose_it_is(self) -> None:
+        asked = self.asked([(b"x-tenant-id", b"blue"), KEY])
+        assert Callers("x-tenant-id")(asked) == ("acme", 0)
+
+    def test_one_that_is_trusted_may_speak_for_others_but_not_for_other_tenants(self) -> None:
+        callers = Callers("x-tenant-id")
+        asked = self.asked([(b"x-tenant-id", b"beta")], trusted=True)
+        assert callers(asked)[0] == "acme/beta"
+        assert callers(self.asked([], trusted=True))[0] == "acme"
+        assert Callers(None)(asked)[0] == "acme"
+
+    @pytest.mark.parametrize(
+        ("header", "body", "terms", "granted", "told"),
+        [
+            (None, None, {}, 0, None),
+            (b"5", None, {}, 5, b"5"),
+            (b"-5", None, {}, 0, b"0"),
+            (None, 5, {}, 5, b"5"),
+            (None, -5, {}, 0, b"0"),
+            (b"soon", -5, {}, 0, b"0"),
+            (None, None, {"priority": 3}, 3, b"3"),
+            (b"-9", None, {"priority": 3}, 3, b"3"),
+            (b"2", None, {"priority": 3}, 5, b"5"),
+            (b"2", None, {"priority": -3}, -1, b"-1"),
+            (b"-5", None, {"trusted": True}, -5, b"-5"),
+            (None, -5, {"trusted": True, "priority": 2}, -3, b"-3"),
+        ],
+    )
+    def test_nobody_goes_before_what_the_tenant_may(
+        self,
+        header: bytes | None,
+        body: Any,
+        terms: dict[str, Any],
+        granted: int,
+        told: bytes | None,
+    ) -> None:
+        """Here, and at the worker: its header wins over the body that is passed on as it came."""
+        headers = [] if header is None else [(b"x-vllm-priority", header)]
+        asked = self.asked([(b"a", b"b"), *headers], body, **terms)
+        for _ in range(2):
+            tell_worker(asked)
+            assert priority(asked) == granted
+            fields = [(b"a", b"b")] if told is None else [(b"a", b"b"), (b"x-vllm-priority", told)]
+            assert asked.incoming.headers == fields

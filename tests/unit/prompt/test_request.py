@@ -172,6 +172,53 @@ def test_a_form_without_a_model_names_none() -> None:
     assert request(body, headers=headers).model is None
 
 
+def part(disposition: str, value: str = "x") -> str:
+    return f"--b\r\nContent-Disposition: form-data; {disposition}\r\n\r\n{value}\r\n"
+
+
+@pytest.mark.parametrize(
+    ("parts", "model"),
+    [
+        ([part("name=model", "m")], "m"),
+        ([part('NAME = "Model" ', "m")], "m"),
+        ([part('name="model"', "m"), part('name="file"; filename="model"')], "m"),
+        ([part('name="model"', "m"), part("name=file; filename*=UTF-8''model")], "m"),
+        ([part('name="model"', "m"), part('name="models"', "n")], "m"),
+        ([part('name="model"', "m"), part('name="model"', "m")], "m"),
+        ([part('name="model"', "m"), part('name="model"', "n")], None),
+        ([part('name="model"', "m"), part("name=model", "n")], None),
+        ([part('name="model"', "m"), part(r'name="mo\del"', "n")], None),
+        ([part('name="model"', "m"), part("name*=utf-8''model", "n")], None),
+        ([part('name="model"', "m"), part('name*0="mo"; name*1="del"', "n")], None),
+        ([part('name="model"', "m"), part('name="model"; filename="x"', "n")], None),
+    ],
+)
+def test_a_form_that_can_be_read_in_several_ways_names_none(
+    parts: list[str], model: str | None
+) -> None:
+    """Another reader may take another value: a tenant would get a model that it may not use."""
+    body = "".join([*parts, "--b--\r\n"]).encode()
+    headers = [(b"content-type", b"multipart/form-data; boundary=b")]
+    assert request(body, headers=headers).model == model
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "runs"),
+    [
+        (b"POST", "/v1/chat/completions", True),
+        (b"POST", "/v1/responses", True),
+        (b"POST", "/tokenize", True),
+        (b"PUT", "/v2/x", True),
+        (b"GET", "/version", False),
+        (b"GET", "/v1/responses/resp_1", False),
+        (b"POST", "/v1/responses/resp_1/cancel", False),
+        (b"OPTIONS", "/v1/chat/completions", False),
+    ],
+)
+def test_what_runs_a_model(method: bytes, path: str, runs: bool) -> None:
+    assert request(path=path, method=method).runs_a_model is runs
+
+
 def test_a_response_names_the_one_it_continues() -> None:
     body = {"input": "q", "previous_response_id": "resp_1"}
     assert request(body, path="/v1/responses").previous_response_id == "resp_1"

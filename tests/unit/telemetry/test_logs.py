@@ -361,6 +361,7 @@ class TestText:
 
     def test_waiting_is_told_where_there_was_some(self) -> None:
         assert b"cached=48/32 queued=1500 ms ttft" in as_text(line(queue_ms=1499.6))
+        assert b" tenant=acme model=" in as_text(line(tenant="acme"))
 
     def test_what_is_not_known_is_a_dash(self) -> None:
         text = as_text(line(**UNROUTED)).decode()

@@ -122,14 +122,16 @@ def test_the_router_s_own_series() -> None:
 def test_workers_are_asked_at_each_scrape() -> None:
     metrics = Metrics()
     workers = [
-        WorkerSample("a:1", True, 3, 120.0, {"gpu": 7}),
-        WorkerSample("b:1", False, 0, 0.0, {}),
+        WorkerSample("a:1", True, "up", 3, 120.0, {"gpu": 7}),
+        WorkerSample("b:1", False, "down", 0, 0.0, {}),
     ]
     metrics.workers = lambda: workers
     found = scraped(metrics)
     a = (("worker", "a:1"),)
     assert found["router_worker_up", a] == 1
     assert found["router_worker_up", (("worker", "b:1"),)] == 0
+    assert found["router_worker_state", (("state", "up"), *a)] == 1
+    assert found["router_worker_state", (("state", "down"), ("worker", "b:1"))] == 1
     assert found["router_worker_inflight_requests", a] == 3
     assert found["router_worker_pending_prefill_tokens", a] == 120
     assert found["router_index_blocks", (("tier", "gpu"), *a)] == 7
