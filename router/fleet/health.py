@@ -72,7 +72,10 @@ class HealthChecker:
         ends_at = loop.time() + self._interval_s
         while (left := ends_at - loop.time()) > 0:
             try:
-                await asyncio.wait_for(self._wake.wait(), left)
+                async with asyncio.timeout(
+                    left
+                ):  # wait_for may miss that it is cancelled (before Python 3.12)
+                    await self._wake.wait()
             except TimeoutError:
                 return
             self._wake.clear()

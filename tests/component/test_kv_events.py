@@ -25,6 +25,7 @@ from router.simworker.tokens import encode
 from router.simworker.worker import Worker as SimulatedWorker
 from router.upstream.pool import Address, Pool
 from tests.component.harness import eventually
+from tests.fakes.ports import free_ports
 from tests.fakes.kv_publisher import KvPublisher
 from tests.fakes.worker import FakeWorker
 
@@ -113,9 +114,8 @@ async def rig() -> AsyncIterator[Rig]:
 
 
 def free_port() -> int:
-    """A port that is free just now."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
+    """A port that is free just now, and that nobody is given who asks for any."""
+    return free_ports(2)[0]  # the next one is for replays
 
 
 def dialling(publisher: KvPublisher, port: int, worker: WorkerId) -> EventSource:

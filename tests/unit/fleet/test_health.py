@@ -449,3 +449,18 @@ class TestSuspects:
             checked.fleet.set_report(first, WorkerReport({"m": {}}, ranks=2))
             checked.checker.suspect(list(checked.fleet)[-1])
             await checked.until(lambda: checked.engine.asked["a:8000"] == 2)
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_it_ends_when_it_is_told_to_whatever_else_happens(turns: int) -> None:
+    """As when the router stops: workers are suspected in the same turn of the loop in which it is cancelled."""
+    ward = Ward()
+    checker = HealthChecker(ward.fleet, ward.engine, interval_s=1000.0, describe_s=1000.0)
+    running = asyncio.get_running_loop().create_task(checker.run())
+    await asyncio.sleep(0.01)
+    checker.suspect(ward.worker)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.wait([running], timeout=5)
+    assert running.done()
