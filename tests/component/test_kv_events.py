@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -25,8 +24,8 @@ from router.simworker.tokens import encode
 from router.simworker.worker import Worker as SimulatedWorker
 from router.upstream.pool import Address, Pool
 from tests.component.harness import eventually
-from tests.fakes.ports import free_ports
 from tests.fakes.kv_publisher import KvPublisher
+from tests.fakes.ports import free_ports
 from tests.fakes.worker import FakeWorker
 
 SIZE = 4
