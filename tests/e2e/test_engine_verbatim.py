@@ -1,5 +1,7 @@
 """What a client gets through the router is what the worker sends, and the worker gets what the client sent."""
 
+import gzip
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -7,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.corpus import CASES, CHAT, COMPLETIONS, Case
-from tests.e2e.harness import Answer, Router, ask, router_process
+from tests.e2e.harness import MODEL, Answer, Router, ask, router_process
 from tests.e2e.tap import Tap
 
 pytestmark = pytest.mark.engine
@@ -114,3 +116,17 @@ def test_corpus_uses_every_field_of_the_schemas(engine_workers: list[Any]) -> No
         fields = set(document["components"]["schemas"][name]["properties"])
         used = set().union(*(case.members for case in CASES if case.path == path))
         assert fields <= used
+
+
+def test_a_compressed_body_is_sent_on_decoded(
+    engine_router: Router, engine_workers: list[Any]
+) -> None:
+    """The exception: a worker cannot read it."""
+    body = {"model": MODEL, "prompt": "hello", "max_tokens": 2, "temperature": 0}
+    packed = gzip.compress(json.dumps(body).encode())
+    coding = {"content-encoding": "gzip"}
+    assert ask(engine_workers[0].url, "/v1/completions", packed, coding).status == 400
+    answer = ask(engine_router.url, "/v1/completions", packed, coding)
+    assert answer.status == 200, answer.body
+    plain = ask(engine_router.url, "/v1/completions", body)
+    assert answer.json()["choices"][0]["text"] == plain.json()["choices"][0]["text"]
