@@ -16,7 +16,9 @@ from tests.e2e.harness import ROOT, ask, wait_until
 
 # `python -m router` with a workload of the given size.
 START = """
+import signal
 import sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
 from router.demo import workload
 workload.CONVERSATIONS = int(sys.argv.pop(1))
 from router.__main__ import main
