@@ -30,6 +30,15 @@ class _Loader(yaml.SafeLoader):
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from None
 
 
+def state_of(file: Path) -> tuple[int, int, int] | None:
+    """What differs when a file has changed, also one that is mounted and swapped; None: it is not there."""
+    try:
+        stat = file.stat()
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
 def read(file: Path) -> tuple[dict[str, Any], dict[str, int]]:
     """The file's values and the line of each, by dotted path; raises `ConfigurationError`."""
     try:

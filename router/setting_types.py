@@ -70,6 +70,22 @@ def _namespace(name: str) -> str:
     return name
 
 
+def pairs(value: object, shape: str) -> object:
+    """`name=value,name=value`, as an environment variable has to be; `shape`: what to say of anything else."""
+    if not isinstance(value, str):
+        return value
+    parts = [part.rpartition("=") for part in value.split(",") if part.strip()]
+    found = {name.strip(): each.strip() for name, _, each in parts}
+    if not all(name and each for name, each in found.items()):
+        raise ValueError(f"must be `{shape}`, several with commas")
+    return found
+
+
+def word(value: object) -> object:
+    """YAML takes `off` and `on` for truth values."""
+    return {False: "off", True: "on"}[value] if isinstance(value, bool) else value
+
+
 RedisUrl = Annotated[str, AfterValidator(_redis_url)]
 Namespace = Annotated[str, AfterValidator(_namespace)]
 WorkerUrl = Annotated[str, AfterValidator(_worker_url)]

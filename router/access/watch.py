@@ -6,13 +6,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from router.access.terms import Terms
-from router.config_file import ConfigurationError
+from router.config_file import ConfigurationError, state_of
 
 logger = logging.getLogger(__name__)
 
 _LOOK_S = 2.0
-
-_State = tuple[int, int, int] | None
 
 
 class Watch:
@@ -55,12 +53,3 @@ class Watch:
         else:
             self._changed(terms)
             logger.info("%s was read anew: %d tenants", self._file, len(terms))
-
-
-def state_of(file: Path) -> _State:
-    """What differs when a file has changed, also one that is mounted and swapped; None: it is not there."""
-    try:
-        stat = file.stat()
-    except OSError:
-        return None
-    return stat.st_mtime_ns, stat.st_size, stat.st_ino

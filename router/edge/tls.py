@@ -5,6 +5,8 @@ import ssl
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from router.config_file import state_of
+
 logger = logging.getLogger(__name__)
 
 
@@ -53,7 +55,7 @@ class Credentials:
             context.load_verify_locations(self._authorities)
 
     def _signature(self) -> tuple[object, ...]:
-        return tuple(map(_identity, self._files))
+        return tuple(map(state_of, self._files))
 
 
 def server_credentials(
@@ -83,11 +85,3 @@ def refresh_all(credentials: Iterable[Credentials]) -> None:
 def _modern(context: ssl.SSLContext) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
-
-
-def _identity(file: Path) -> tuple[int, int, int] | None:
-    try:
-        status = file.stat()
-    except OSError:  # it is being replaced
-        return None
-    return status.st_mtime_ns, status.st_ino, status.st_size

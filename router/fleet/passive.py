@@ -31,11 +31,9 @@ class PassiveHealth:
         if status in _GATEWAY_ERRORS:
             self._failed(worker, f"it answered {status}", now)
         elif status < 500:
-            if status != 429 and not circuit.plain and circuit.succeeded(now):
+            if (circuit.plain or status != 429) and circuit.succeeded(now):
                 logger.info("worker %s has recovered", worker.process)
                 self._fleet.on_change()
-            elif circuit.plain:
-                circuit.succeeded(now)
         else:
             self.on_suspect(worker)
         if retry_after_s and status in (429, 503):

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, field_validator
 
-from router.setting_types import CoordinatorUrl, ReadableDirectory, ReadableFile
+from router.setting_types import CoordinatorUrl, ReadableDirectory, ReadableFile, pairs, word
 
 
 class CacheSettings(BaseModel):
@@ -79,20 +79,12 @@ class CacheSettings(BaseModel):
     @field_validator("kv_events", mode="before")
     @classmethod
     def _off(cls, value: object) -> object:
-        """YAML takes `off` for a truth value."""
-        return "off" if value is False else value
+        return word(value)
 
     @field_validator("tokenizers", "chat_templates", mode="before")
     @classmethod
     def _by_model(cls, value: object) -> object:
-        """`name=path,name=path`, as an environment variable has to be."""
-        if not isinstance(value, str):
-            return value
-        parts = [part.rpartition("=") for part in value.split(",") if part.strip()]
-        pairs = {name.strip(): path.strip() for name, _, path in parts}
-        if not all(name and path for name, path in pairs.items()):
-            raise ValueError("must be `model=/path`, several with commas")
-        return pairs
+        return pairs(value, "model=/path")
 
     @field_validator("chat_template_kwargs", mode="before")
     @classmethod

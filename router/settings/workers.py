@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 
 from router.fleet.worker import worker_id
 from router.prompt.endpoints import PATHS
-from router.setting_types import ApiKey, ReadableFile, WorkerUrl
+from router.setting_types import ApiKey, ReadableFile, WorkerUrl, pairs, word
 from router.upstream.pool import Address
 
 
@@ -103,19 +103,12 @@ class WorkerSettings(BaseModel):
     @field_validator("resume", mode="before")
     @classmethod
     def _word(cls, value: object) -> object:
-        """YAML takes `off` and `on` for truth values."""
-        return {False: "off", True: "on"}.get(value, value) if isinstance(value, bool) else value
+        return word(value)
 
     @field_validator("first_byte_timeouts", mode="before")
     @classmethod
     def _pairs(cls, value: object) -> object:
-        """`name=seconds,name=seconds`, as an environment variable has to be."""
-        if not isinstance(value, str):
-            return value
-        pairs = [part.strip().partition("=") for part in value.split(",") if part.strip()]
-        if not all(name and seconds for name, _, seconds in pairs):
-            raise ValueError("must be `endpoint=seconds`, several with commas")
-        return {name: seconds for name, _, seconds in pairs}
+        return pairs(value, "endpoint=seconds")
 
     @field_validator("first_byte_timeouts")
     @classmethod

@@ -1,6 +1,6 @@
 """The registry in real servers against the suite: Redis 7, Valkey 9, and a cluster."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,8 +14,7 @@ from router.shared.link import Link
 from router.shared.names import Names
 from router.shared.redis_registry import RedisRegistry
 from tests.conformance.registry_suite import FACTS, HASTE_S, ONE, RegistrySuite, version, worker
-from tests.fakes.redis_cluster import cluster
-from tests.fakes.redis_server import server
+from tests.fakes.redis_flavours import OnCluster, OnRedis, OnValkey
 
 PATIENCE_S = 60.0
 LONG_S = 600.0
@@ -132,28 +131,16 @@ class RedisRegistrySuite(RegistrySuite):
             assert 86_000 < client.ttl(f"suite:1:response:resp_{a}") <= 86_400
 
 
-class TestRedis(RedisRegistrySuite):
-    @pytest.fixture(scope="class")
-    @classmethod
-    def url(cls) -> Iterator[str]:
-        with server("redis") as running:
-            yield running.url
+class TestRedis(OnRedis, RedisRegistrySuite):
+    """On Redis."""
 
 
-class TestValkey(RedisRegistrySuite):
-    @pytest.fixture(scope="class")
-    @classmethod
-    def url(cls) -> Iterator[str]:
-        with server("valkey") as running:
-            yield running.url
+class TestValkey(OnValkey, RedisRegistrySuite):
+    """On Valkey."""
 
 
-class TestCluster(RedisRegistrySuite):
+class TestCluster(OnCluster, RedisRegistrySuite):
+    """On a cluster."""
+
     def client(self, url: str) -> Any:
         return RedisCluster.from_url(url.replace("redis+cluster", "redis"))
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def url(cls) -> Iterator[str]:
-        with cluster("valkey") as running:
-            yield running.url

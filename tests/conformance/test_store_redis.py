@@ -1,6 +1,6 @@
 """The store in real servers against the suite: Redis 7, Valkey 9, and a cluster."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -10,8 +10,7 @@ from router.shared.link import Link
 from router.shared.names import Names
 from router.shared.redis_store import EXPIRY_S, RedisStore
 from tests.conformance.store_suite import HASTE_S, StoreSuite
-from tests.fakes.redis_cluster import cluster
-from tests.fakes.redis_server import server
+from tests.fakes.redis_flavours import OnCluster, OnRedis, OnValkey
 
 PATIENCE_S = 60.0
 
@@ -37,25 +36,13 @@ class RedisSuite(StoreSuite):
             yield store
 
 
-class TestRedis(RedisSuite):
-    @pytest.fixture(scope="class")
-    @classmethod
-    def url(cls) -> Iterator[str]:
-        with server("redis") as running:
-            yield running.url
+class TestRedis(OnRedis, RedisSuite):
+    """On Redis."""
 
 
-class TestValkey(RedisSuite):
-    @pytest.fixture(scope="class")
-    @classmethod
-    def url(cls) -> Iterator[str]:
-        with server("valkey") as running:
-            yield running.url
+class TestValkey(OnValkey, RedisSuite):
+    """On Valkey."""
 
 
-class TestCluster(RedisSuite):
-    @pytest.fixture(scope="class")
-    @classmethod
-    def url(cls) -> Iterator[str]:
-        with cluster("valkey") as running:
-            yield running.url
+class TestCluster(OnCluster, RedisSuite):
+    """On a cluster."""

@@ -11,7 +11,8 @@ import pytest
 
 from router.access.tenants_file import read
 from router.access.terms import Terms
-from router.access.watch import Watch, state_of
+from router.access.watch import Watch
+from router.config_file import state_of
 
 GOOD = "tenants:\n  a: {max_inflight: %d}\n"
 

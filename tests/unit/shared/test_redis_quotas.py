@@ -1,7 +1,7 @@
 """What routers spend, added up in real servers: Redis 7, Valkey 9, and a cluster."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,8 +13,7 @@ from router.shared.link import Link
 from router.shared.names import Names
 from router.shared.quotas import Spent
 from router.shared.redis_quotas import RedisQuotas
-from tests.fakes.redis_cluster import cluster
-from tests.fakes.redis_server import server
+from tests.fakes.redis_flavours import OnCluster, OnRedis, OnValkey
 
 PATIENCE_S = 60.0
 ONE, TWO = Replica("one"), Replica("two of them")
@@ -125,12 +124,8 @@ class Suite:
             assert all(client.ttl(name) > 80_000 for name in names)
 
 
-class TestRedis(Suite):
-    @pytest.fixture(scope="class")
-    @classmethod
-    def url(cls) -> Iterator[str]:
-        with server("redis") as running:
-            yield running.url
+class TestRedis(OnRedis, Suite):
+    """On Redis."""
 
     async def test_a_server_that_is_away(self) -> None:
         async with quotas_at("redis://127.0.0.1:1") as quotas:
@@ -138,20 +133,12 @@ class TestRedis(Suite):
                 await quotas.spend(ONE, {})
 
 
-class TestValkey(Suite):
-    @pytest.fixture(scope="class")
-    @classmethod
-    def url(cls) -> Iterator[str]:
-        with server("valkey") as running:
-            yield running.url
+class TestValkey(OnValkey, Suite):
+    """On Valkey."""
 
 
-class TestCluster(Suite):
+class TestCluster(OnCluster, Suite):
+    """On a cluster."""
+
     def client(self, url: str) -> Any:
         return RedisCluster.from_url(url.replace("redis+cluster", "redis"))
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def url(cls) -> Iterator[str]:
-        with cluster("valkey") as running:
-            yield running.url
