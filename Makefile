@@ -4,7 +4,7 @@ ENGINE ?= sim
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-engine check format bench clean
+.PHONY: help demo test test-engine check format bench lock charts clean
 help:
 	@echo 'make demo               a small fleet, the router before it, and what prefix routing gains'
 	@echo 'make demo ENGINE=vllm   the same with two real vLLM workers on this CPU (2.7 GB, 2 min on first use)'
@@ -12,6 +12,8 @@ help:
 	@echo 'make test-engine        end-to-end tests against real vLLM on this CPU'
 	@echo 'make check              format, lint, types, layers, dependencies'
 	@echo 'make bench              CPU per request and per chunk beside other routers'
+	@echo 'make lock               the lock files of the image anew; ARGS=--upgrade: newest versions'
+	@echo 'make charts             what the Helm chart has copies of: settings, rules, dashboards'
 
 $(VENV)/run: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
@@ -55,6 +57,14 @@ format: $(VENV)/dev
 
 bench: $(VENV)/run
 	$(BIN)/python -m bench.dataplane $(ARGS)
+
+lock: $(VENV)/run
+	$(BIN)/python -m pip install -q --disable-pip-version-check uv
+	UV=$(BIN)/uv deploy/lock.sh $(ARGS)
+
+charts: $(VENV)/dev
+	$(BIN)/python -m deploy.grafana.build
+	$(BIN)/python deploy/helm/update.py
 
 clean:
 	rm -rf $(VENV) .engine .cache build dist

@@ -5,17 +5,20 @@ import logging
 import signal
 import socket
 import sys
+from collections.abc import Collection
 from functools import partial
-from ipaddress import ip_address
 from time import perf_counter
 from types import FrameType
 
 import uvicorn
 
+from router.administration import guard_of
 from router.assembly import App, build
+from router.edge.operations import Guard
 from router.edge.tls import refresh_all
 from router.edge.watched import Sweeper
 from router.process import raise_file_limit, run_loop, spare_the_collector
+from router.reload import Origin, Reloader
 from router.servers import Server, admin_server, let_go, server_config, stop_when_asked
 from router.settings import Settings
 from router.telemetry.logs import RequestLog, ThreadedSink
@@ -30,10 +33,16 @@ _HOUSEKEEPING_S = 0.25
 _CERTIFICATES_S = 5.0
 _LOG_DRAIN_S = 2.0
 _LAST_WORDS_S = 1.0
+_SPANS_S = 2.0
+_AGAIN_S = 0.5
 
 
-def serve(settings: Settings, sockets: list[socket.socket] | None = None) -> None:
-    """Run until SIGTERM or SIGINT, and then as `servers.stop_when_asked` says."""
+def serve(
+    settings: Settings, sockets: list[socket.socket] | None = None, origin: Origin | None = None
+) -> None:
+    """Run until SIGTERM or SIGINT, and then as `servers.stop_when_asked` says. `origin`: where `settings` came from, and
+    are read from again on SIGHUP or when their file has changed.
+    """
     sink = ThreadedSink(sys.stdout.fileno())
     app = build(settings, RequestLog(sink, json=json_logs(settings)))
     sink.on_drop = partial(_count_dropped, app.metrics)
@@ -43,10 +52,14 @@ def serve(settings: Settings, sockets: list[socket.socket] | None = None) -> Non
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
+    reloader = None if origin is None else Reloader(app, origin)
+    if reloader is not None and hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, lambda *_: reloader.ask())
     _warn_of(settings, raise_file_limit())
     spare_the_collector()
     try:
-        run_loop(run(app, Server(server_config(app)), sockets, admin_server(app)))
+        server = Server(server_config(app), has_console=settings.admin_port is None)
+        run_loop(run(app, server, sockets, admin_server(app), reloader))
     finally:
         sink.close(_LOG_DRAIN_S)  # outside the loop: it may block
 
@@ -56,12 +69,14 @@ async def run(
     server: uvicorn.Server,
     sockets: list[socket.socket] | None = None,
     admin: uvicorn.Server | None = None,
+    reloader: Reloader | None = None,
 ) -> None:
     """Serve, with the background tasks around it. The `admin`istrator's listener is there until the end."""
     servers = [server] if admin is None else [server, admin]
     drain, grace_s = app.services.drain, app.settings.drain_grace_s
     async with asyncio.TaskGroup() as group:
         background = [
+            group.create_task(app.discovery.run(), name="discovery"),
             group.create_task(app.health.run(), name="health"),
             group.create_task(app.poller.run(), name="metrics"),
             group.create_task(_housekeeping(app, servers), name="housekeeping"),
@@ -69,6 +84,10 @@ async def run(
             *(group.create_task(task, name=name) for name, task in app.insight.tasks()),
             *(group.create_task(task, name=name) for name, task in app.tenancy.tasks()),
         ]
+        if reloader is not None:
+            background.append(group.create_task(reloader.run(), name="configuration"))
+        if app.replicas is not None:
+            background.append(group.create_task(app.replicas.run(), name="replicas"))
         if admin is not None:
             group.create_task(admin.serve(), name="admin")
         try:
@@ -86,17 +105,28 @@ async def run(
                 admin.should_exit = admin.force_exit = True
             app.reporter.settle()
             app.request_log.flush()
+            if app.reporter.traces is not None:
+                await asyncio.to_thread(app.reporter.traces.close, _SPANS_S)
+            await _ended(background)
+
+
+async def _ended(tasks: Collection["asyncio.Task[None]"]) -> None:
+    """Cancel until they have: what they wait for may be a library's that loses a cancellation now and then."""
+    while pending := [task for task in tasks if not task.done()]:
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(pending, timeout=_AGAIN_S)
 
 
 async def _first_probe(app: App, server: uvicorn.Server) -> None:
     """Know the workers before the first request, but never wait long for a dead one."""
-    if not app.settings.workers:
-        logger.warning("no workers are configured: give --worker URL, or `workers` in the file")
+    if not app.settings.finds_workers:
+        logger.warning("no workers are configured: give --worker URL, or say where they are found")
     waited = 0.0
     while (
         waited < _FIRST_PROBE_S
         and not (server.should_exit or app.services.drain.active)
-        and not all(worker.up for worker in app.fleet)
+        and not (app.discovery.heard and all(worker.up for worker in app.fleet))
     ):
         await asyncio.sleep(0.05)
         waited += 0.05
@@ -106,8 +136,10 @@ async def _housekeeping(app: App, servers: list[uvicorn.Server]) -> None:
     sweepers = [Sweeper(server.server_state) for server in servers]
     refreshed_at = perf_counter()
     while True:
+        due = perf_counter() + _HOUSEKEEPING_S
         await asyncio.sleep(_HOUSEKEEPING_S)
         now = perf_counter()
+        app.metrics.process.loop_lag.observe(max(0.0, now - due))
         try:
             _keep_house(app, sweepers, now)
             if now - refreshed_at > _CERTIFICATES_S:
@@ -121,12 +153,14 @@ def _keep_house(app: App, sweepers: list[Sweeper], now: float) -> None:
     app.reporter.settle()
     app.request_log.flush()
     app.fleet.sweep()
+    app.discovery.keep(now)
     app.rates.relax(_HOUSEKEEPING_S)
     app.insight.keep(now)
     app.dispatch.keep(now)
     app.keep_alive.keep(now)
     for sweeper in sweepers:
         sweeper.sweep(now)
+    app.console.keep(now)
 
 
 def json_logs(settings: Settings) -> bool:
@@ -139,26 +173,21 @@ def json_logs(settings: Settings) -> bool:
 def _warn_of(settings: Settings, files: int | None) -> None:
     """Say what is configured and will not do."""
     if files is not None and settings.max_connections >= files:
-        logger.warning(
-            "max_connections is %d, but this process may only open %d files, workers' connections among them",
+        wanted = "max_connections" in settings.model_fields_set
+        logger.log(
+            logging.WARNING if wanted else logging.INFO,
+            "max_connections is %d, but this process may only open %d files, workers' connections among them: raise that "
+            "limit (`ulimit -n`, LimitNOFILE of systemd), or set max_connections lower",
             settings.max_connections,
             files,
         )
-    exposed = settings.admin_port is None and not _is_loopback(settings.host)
     keys = bool(settings.api_keys or settings.tenants_file)
-    if keys and exposed and settings.admin_key is None:
+    if keys and guard_of(settings) is Guard.NONE:
         logger.warning(
             "clients need keys, but whoever reaches %s:%d may use the admin routes: set admin_key or admin_port",
             settings.host,
             settings.port,
         )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _count_dropped(metrics: Metrics, lines: int) -> None:

@@ -7,17 +7,19 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from router.access.tenants import Tenants
+from router.administration import Subject, administration
 from router.attempts import AttemptOptions, Attempts
-from router.edge.admin import WorkerView, admin_app
+from router.console.console import Console
+from router.discovery.registry import Discovery
+from router.discovery.replicas import Replicas
+from router.edge.admin import WorkerView
 from router.edge.asgi import AsgiRouter
 from router.edge.cors import Cors
-from router.edge.drains import add_drains
-from router.edge.exchange import EdgeServices, RequestIds, Routes, aside
-from router.edge.explain import add_explain
-from router.edge.gate import Gate
+from router.edge.exchange import EdgeServices, RequestIds, Routes
 from router.edge.limits import BodyMemory, Drain, Limits
 from router.edge.tls import Credentials, server_credentials, worker_credentials
 from router.engines.vllm import VllmEngine
+from router.finding import finding
 from router.fleet.circuit import CircuitOptions
 from router.fleet.fleet import Fleet
 from router.fleet.health import HealthChecker
@@ -52,6 +54,7 @@ from router.sharing import sharing
 from router.telemetry.logs import RequestLog
 from router.telemetry.metrics import Metrics
 from router.tenancy import Tenancy, tenancy
+from router.tracing import tracing
 from router.upstream.limits import TimeLimits
 from router.wiring import tie
 
@@ -62,14 +65,19 @@ class App:
 
     settings: Settings
     fleet: Fleet
+    discovery: Discovery
     health: HealthChecker
     poller: MetricsPoller
+    admission: Admission
     dispatch: Dispatch
+    attempts: Attempts
     gateway: Gateway
     keep_alive: KeepAlive
     reporter: Reporter
     insight: Insight
     tenancy: Tenancy
+    console: Console
+    replicas: Replicas | None
     rates: Rates
     metrics: Metrics
     request_log: RequestLog
@@ -83,82 +91,90 @@ class App:
 
 def build(settings: Settings, log: RequestLog) -> App:
     """Make all objects and wire them; nothing runs yet."""
-    metrics = Metrics()
+    metrics = Metrics(installed_version())
     worker_tls, shown = _worker_tls(settings)
     tls, own_credentials = _own_tls(settings)
-    fleet = Fleet(
-        worker_tls,
-        connect_s=settings.connect_timeout_s,
-        idle_s=settings.worker_idle_s,
-        circuits=CircuitOptions(settings.eject_failures, settings.eject_s),
-    )
-    memory = MemoryIndex(
-        capacity_tokens=settings.default_kv_tokens, max_blocks=settings.index_max_blocks
-    )
-    predicted = PredictedIndex(memory, default_kv_tokens=settings.default_kv_tokens)
+    fleet = _fleet(settings, worker_tls)
+    predicted = _predicted(settings)
     shared = sharing(settings, fleet, metrics)
     known = insight(settings, fleet, predicted, shared)
     index, prompts = known.knowledge, Prompts(known.exact, shared)
     cost, homes, identities = CostModel(Rates()), ResponseHomes(), TextIdentity()
     chooser = Chooser(index, cost, metrics.lookup)
     tools = Tools(cost, SessionKeys(settings.session_headers).key)
-    waiting = admission(settings.policy, tools, chooser, fleet.candidates, _options(settings))
+    waiting = admission(settings.policy, tools, chooser, fleet.candidates, queue_options(settings))
     dispatch = Dispatch(
         chooser, waiting, _aside(waiting, tools, chooser), Callers(settings.tenant_header)
     )
     learner = Learner(index, identities, cost, metrics)
     reporter = Reporter(fleet, learner, known.exact, homes, metrics, log)
+    reporter.traces = tracing(settings, metrics)
     intake = Intake(fleet, identities, homes, chooser.look_up)
     passage = Passage(reporter)
     passive = PassiveHealth(fleet)
-    attempts = Attempts(intake, index, dispatch, passage, passive, _attempt_options(settings))
+    attempts = Attempts(intake, index, dispatch, passage, passive, attempt_options(settings))
     keep_alive = KeepAlive(settings.sse_keep_alive_s, early=settings.sse_keep_alive_early)
     gateway = Gateway(intake, prompts, dispatch, attempts, passage, keep_alive)
     engine = VllmEngine(api_key=settings.worker_api_key, timeout_s=settings.health_timeout_s)
     health, poller = _health(fleet, engine, settings), _poller(fleet, engine, settings, dispatch)
-    passive.on_suspect = health.suspect
+    passive.on_suspect = fleet.on_added = health.suspect
     if shared is not None:
         homes.on_stored = shared.homes.remember
         health.probes = poller.probes = shared.looks_after
     tie(fleet, known, cost, dispatch, metrics)
     metrics.settle = reporter.settle
-    fleet.set_workers(settings.workers)
+    discovery, replicas = finding(settings, fleet, metrics, shared)
     access = tenancy(settings, fleet, metrics, shared)
     services = _edge(settings, gateway, metrics, access.tenants)
-    view = WorkerView(known, cost.rates, waiting)
-    admin = admin_app(fleet, view, metrics, installed_version(), services.drain, access.tenants)
+    view = WorkerView(known, cost.rates, waiting, discovery.source_of)
     aloof = Intake(fleet, identities, homes, index.lookup)  # measures nothing
     explainer = Explainer(fleet, aloof, prompts.identity, dispatch, chooser, tools.random)
-    add_explain(admin, services, explainer.explain)
-    add_drains(admin, fleet, view)
+    subject = Subject(
+        fleet, discovery, view, dispatch, metrics, explainer, access.tenants, replicas
+    )
+    admin = administration(settings, services, subject)
+    reporter.on_line = admin.console.take
     return App(
         settings=settings,
         fleet=fleet,
+        discovery=discovery,
         health=health,
         poller=poller,
+        admission=waiting,
         dispatch=dispatch,
+        attempts=attempts,
         gateway=gateway,
         keep_alive=keep_alive,
         reporter=reporter,
         insight=known,
         tenancy=access,
+        console=admin.console,
+        replicas=replicas,
         rates=cost.rates,
         metrics=metrics,
         request_log=log,
         services=services,
-        asgi=AsgiRouter(
-            services,
-            Gate(
-                admin,
-                key=settings.admin_key,
-                elsewhere=settings.admin_port is not None,
-                cors=services.cors,
-            ),
-        ),
-        admin=AsgiRouter(aside(services), Gate(admin, key=settings.admin_key)),
+        asgi=admin.clients,
+        admin=admin.own,
         tls=tls,
         credentials=(*own_credentials, *shown),
     )
+
+
+def _fleet(settings: Settings, tls: ssl.SSLContext) -> Fleet:
+    return Fleet(
+        tls,
+        connect_s=settings.connect_timeout_s,
+        idle_s=settings.worker_idle_s,
+        circuits=CircuitOptions(settings.eject_failures, settings.eject_s),
+    )
+
+
+def _predicted(settings: Settings) -> PredictedIndex:
+    memory = MemoryIndex(
+        capacity_tokens=settings.default_kv_tokens, max_blocks=settings.index_max_blocks
+    )
+    return PredictedIndex(memory, default_kv_tokens=settings.default_kv_tokens)
 
 
 def _edge(
@@ -183,7 +199,8 @@ def _edge(
     )
 
 
-def _options(settings: Settings) -> QueueOptions:
+def queue_options(settings: Settings) -> QueueOptions:
+    """How requests wait."""
     return QueueOptions(
         room_tokens=settings.room_tokens,
         max_inflight=settings.max_inflight,
@@ -192,7 +209,8 @@ def _options(settings: Settings) -> QueueOptions:
     )
 
 
-def _attempt_options(settings: Settings) -> AttemptOptions:
+def attempt_options(settings: Settings) -> AttemptOptions:
+    """How requests are sent."""
     limits = TimeLimits(
         settings.first_byte_timeout_s, settings.idle_timeout_s, settings.total_timeout_s
     )

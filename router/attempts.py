@@ -19,6 +19,8 @@ from router.passage import Passage
 from router.proxy.downstream import Nobody
 from router.proxy.relay import Relay
 from router.proxy.retry import Attempted, Step, after_failure
+from router.proxy.service import for_service, service_answer
+from router.proxy.transcript import Transcript
 from router.resumption import Resumption
 from router.routing.dispatch import Dispatch
 from router.routing.explain import told
@@ -65,11 +67,19 @@ class Attempts:
         self._options = options = options or AttemptOptions()
         self._resumption = Resumption(passage.reporter, usually=options.resume)
 
+    def set_options(self, options: AttemptOptions) -> None:
+        """From now on these; requests under way keep those that they were sent with."""
+        self._options = options
+        self._resumption.usually = options.resume
+
     def start(self, journey: Journey) -> None:
         """Send it to the worker that was decided on."""
         worker = journey.decision.worker
-        journey.lease = Lease(worker, journey.prefill(), perf_counter(), self._dispatch.stir)
+        now = perf_counter()
+        journey.lease = Lease(worker, journey.prefill(), now, self._dispatch.stir)
         journey.attempts += 1
+        if self._reporter.traces is not None:
+            self._reporter.traces.attempt(journey, now)
         connection = None if journey.fresh else worker.pool.take()
         if connection is not None:
             self._send(journey, connection)
@@ -93,7 +103,13 @@ class Attempts:
             incoming.method, worker.pool.address.prefix + incoming.target, journey.request_id
         )
         rank = rank_header(worker, incoming.by_name.get(RANK))
-        head = request_head(line, worker.authority, incoming.headers, len(journey.body), rank)
+        headers = incoming.headers
+        if journey.trace is not None:
+            headers = journey.trace.sent(headers, perf_counter())
+        body = journey.body
+        if (service := worker.target.service) is not None:
+            headers, body = for_service(service, headers, incoming.body, journey.model)
+        head = request_head(line, worker.authority, headers, len(body), rank)
         if incoming.endpoint.generates:
             self._index.sent(worker.id, journey.question.identity)
             journey.expected_at.append(worker.id)
@@ -103,7 +119,7 @@ class Attempts:
         worker.budget.earn(self._options.retry_budget)
         limits = self._options.by_endpoint.get(incoming.endpoint.name, self._options.limits)
         connection.limit(limits, journey.arrived_at)
-        connection.send(head, journey.body, relay, is_head=incoming.method == b"HEAD")
+        connection.send(head, body, relay, is_head=incoming.method == b"HEAD")
 
     def _relay(self, journey: Journey, worker: Worker) -> Relay:
         """What is to handle the answer: as before where it goes on with one that had begun."""
@@ -121,10 +137,18 @@ class Attempts:
             self._reporter.series(journey).itl,
             lambda at: self._prefilled(journey, at),
             lambda error: self._ended(journey, error),
-            self._resumption.transcript(journey) if journey.request.stream else None,
+            self._transcript(journey, worker),
         )
-        relay.expect(may_refuse=others, generates=journey.incoming.endpoint.generates)
+        given = service_answer if worker.target.service else None
+        generates = journey.incoming.endpoint.generates
+        relay.expect(may_refuse=others, generates=generates, given=given)
         return relay
+
+    def _transcript(self, journey: Journey, worker: Worker) -> Transcript | None:
+        """Where the answer is written down, so that another worker can go on with it."""
+        if not journey.request.stream or worker.target.service is not None:
+            return None
+        return self._resumption.transcript(journey)
 
     def finish(self, journey: Journey) -> bool:
         """Let an answer go on whose client left; False: there is none, or it is not wanted."""
@@ -143,6 +167,8 @@ class Attempts:
     def _prefilled(self, journey: Journey, at: float) -> None:
         """The answer has begun."""
         journey.lease.first_token(at)
+        if journey.trace is not None:
+            journey.trace.first_token(at)
         if not journey.resumed:
             self._reporter.first_token(journey)
         if journey.asked is None:
@@ -174,6 +200,8 @@ class Attempts:
         if relay.drains:
             self._health.drains(worker)
         worker.budget.spend()
+        if journey.trace is not None:
+            journey.trace.failed("refused")
         if journey.given:
             self._resume(journey, engine_died(f"refused to go on ({relay.answered})"))
         else:
@@ -182,6 +210,8 @@ class Attempts:
     def _failed(self, journey: Journey, error: RouterError) -> None:
         """Try again for as long as that is safe, or go on elsewhere."""
         self._health.failed(journey.decision.worker, error)
+        if journey.trace is not None:
+            journey.trace.failed(error.code)
         if error.code == OUT_OF_TIME:
             self._passage.give_up(journey, error)
             return
@@ -208,7 +238,7 @@ class Attempts:
         """Once more on a new connection, or through the queue to another worker, as old as it is."""
         journey.release()
         if step is Step.RECONNECT:
-            self._reporter.retried(reason)
+            self._again(journey, reason)
             journey.fresh = True
             self._passage.step(journey, self.start)
             return
@@ -222,7 +252,8 @@ class Attempts:
         if self._resumption.complete(journey):
             self._passage.conclude(journey)
             return
-        end = self._resumption.go_on(journey, error, others=bool(self._others(journey)))
+        others = any(each.target.service is None for each in self._others(journey))
+        end = self._resumption.go_on(journey, error, others=others)
         if end is not None:
             self._passage.give_up(journey, end)
         else:
@@ -241,11 +272,17 @@ class Attempts:
         if not others:
             self._passage.give_up(journey, error)
             return
-        self._reporter.retried(reason)
+        self._again(journey, reason)
         question.candidates = others
         question.overlaps = self._dispatch.look_up(question.identity)
         question.now = perf_counter()
         self._passage.step(journey, self.admit)
+
+    def _again(self, journey: Journey, reason: str) -> None:
+        """There will be another attempt."""
+        self._reporter.retried(reason)
+        if journey.trace is not None:
+            journey.trace.again(reason)
 
     def _others(self, journey: Journey) -> list[Worker]:
         """Who could serve the request now and was not asked yet."""

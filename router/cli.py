@@ -1,25 +1,28 @@
 """The command line."""
 
 import asyncio
-import os
-import socket
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from router import app, process
+from router import app, finding, process
 from router.access.tenants_file import roster
 from router.access_cli import keys
 from router.config_file import ConfigurationError
 from router.demo.runner import DemoOptions, demo
 from router.explain.command import explain
+from router.ports import require_free
+from router.reload import Origin
 from router.routing.registry import POLICIES
 from router.setting_sources import load
 from router.settings import Settings
 from router.simulate.command import simulate
+from router.sizing.command import size
 from router.telemetry.logs import configure_logging
+from router.workers_cli import workers
 
 _CONFIG = click.Path(exists=False, dir_okay=False, path_type=Path)
 
@@ -49,6 +52,26 @@ def cli() -> None:
     multiple=True,
     metavar="URL",
     help="A worker's base URL; repeat for each.",
+)
+@click.option(
+    "--workers-file",
+    type=_CONFIG,
+    metavar="FILE",
+    help="YAML list of workers, read anew when it changes.",
+)
+@click.option(
+    "--workers-dns",
+    multiple=True,
+    metavar="URL",
+    help="A name whose addresses are workers, like http://vllm.default.svc:8000; repeat for each.",
+)
+@click.option(
+    "--kubernetes-service",
+    metavar="NAME",
+    help="Kubernetes Service whose endpoints are workers: name, or namespace/name.",
+)
+@click.option(
+    "--kubernetes-selector", metavar="LABELS", help="Label selector of pods that are workers."
 )
 @click.option("--config", type=_CONFIG, metavar="FILE", help="YAML file with settings.")
 @click.option("--host", metavar="ADDRESS", help="Address to listen on.  [default: 0.0.0.0]")
@@ -93,9 +116,13 @@ def serve(config: Path | None, **flags: Any) -> None:
     Every setting can also stand in the file, or in the environment as PREFIX_ROUTER_<NAME>; flags win over
     the environment, the environment over the file.
     """
-    settings = _load(config, _given(flags))
+    given = _given(flags)
+    settings = _load(config, given)
+    _require_free(settings.host, settings.port)
+    if settings.admin_port is not None:
+        _require_free(settings.admin_host, settings.admin_port, "admin_port")
     configure_logging(json=app.json_logs(settings), level=settings.log_level)
-    app.serve(settings)
+    app.serve(settings, origin=Origin(config, partial(load, config, given)))
 
 
 @cli.command("demo")
@@ -137,7 +164,7 @@ def run_demo(simulated: int, urls: tuple[str, ...], host: str, port: int, *, onc
 def check(config: Path | None) -> None:
     """Validate the configuration (file and environment) and say where it is wrong."""
     settings = _load(config, {})
-    if not settings.workers:
+    if not settings.finds_workers:
         click.echo("warning: no workers are configured", err=True)
     click.echo(
         f"ok: {len(settings.workers)} workers, policy {settings.policy}, port {settings.port}"
@@ -147,15 +174,20 @@ def check(config: Path | None) -> None:
 cli.add_command(explain)
 cli.add_command(keys)
 cli.add_command(simulate)
+cli.add_command(size)
+cli.add_command(workers)
 
 
-def _require_free(host: str, port: int) -> None:
-    """Better said now than after the first half of the demo."""
+class _TakenError(click.ClickException):
+    exit_code = 2
+
+
+def _require_free(host: str, port: int, setting: str = "--port") -> None:
+    """Better said now than after the workers were asked, or after the first half of the demo."""
     try:
-        socket.create_server((host, port)).close()
+        require_free(host, port)
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        raise click.ClickException(f"{host}:{port}: {reason}; try another --port") from None
+        raise _TakenError(f"{host}:{port}: {error.strerror}; try another {setting}") from None
 
 
 def _given(flags: dict[str, Any]) -> dict[str, Any]:
@@ -171,6 +203,7 @@ def _load(config: Path | None, flags: dict[str, Any]) -> Settings:
     try:
         settings = load(config, flags)
         roster(settings.tenants_file, settings.api_keys)
+        finding.check(settings)
     except ConfigurationError as error:
         for problem in error.problems:
             click.echo(f"error: {problem}", err=True)

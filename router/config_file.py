@@ -1,6 +1,7 @@
 """Reads a YAML file of settings, and where in it each of them stands."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +42,54 @@ def state_of(file: Path) -> tuple[int, int, int] | None:
 
 def read(file: Path) -> tuple[dict[str, Any], dict[str, int]]:
     """The file's values and the line of each, by dotted path; raises `ConfigurationError`."""
-    try:
+    with _explained(file):
         node = yaml.compose(file.read_text(encoding="utf-8"), Loader=_Loader)
         values = _values(node)
+    if node is None or node.tag == "tag:yaml.org,2002:null":
+        return {}, {}
+    if not isinstance(node, yaml.MappingNode):
+        raise ConfigurationError([f"{file}:1: the file must hold settings, `name: value` each"])
+    if twice := [f"{file}:{line}: {name}: given a second time" for name, line in _repeated(node)]:
+        raise ConfigurationError(twice)
+    return values, dict(_lines(node))
+
+
+def read_list(file: Path) -> tuple[list[Any], dict[str, int]]:
+    """The items of a file that is a list, tables by the names that are written; and the line of each, `0`, and of what is
+    in tables, `0.name`. An empty file is no list, as one is that was cut short. Raises `ConfigurationError`.
+    """
+    with _explained(file):
+        node = yaml.compose(file.read_text(encoding="utf-8"), Loader=_Loader)
+        if not isinstance(node, yaml.SequenceNode):
+            raise ConfigurationError(
+                [f"{file}:1: the file must hold a list, `- item` each, or `[]`"]
+            )
+        items = [_item(item) for item in node.value]
+        lines: dict[str, int] = {}
+        twice = []
+        for place, item in enumerate(node.value):
+            lines[str(place)] = item.start_mark.line + 1
+            if isinstance(item, yaml.MappingNode):
+                lines.update({f"{place}.{name}": line for name, line in _lines(item)})
+                twice += [
+                    f"{file}:{line}: {name}: given a second time" for name, line in _repeated(item)
+                ]
+    if twice:
+        raise ConfigurationError(twice)
+    return items, lines
+
+
+def _item(node: yaml.Node) -> Any:
+    if isinstance(node, yaml.MappingNode):
+        return _values(node)
+    return _Loader("").construct_document(node)
+
+
+@contextmanager
+def _explained(file: Path) -> Iterator[None]:
+    """Whatever is wrong with a file as such is a `ConfigurationError`."""
+    try:
+        yield
     except OSError as error:
         raise ConfigurationError([f"{file}: {error.strerror}"]) from None
     except yaml.MarkedYAMLError as error:
@@ -52,13 +98,6 @@ def read(file: Path) -> tuple[dict[str, Any], dict[str, int]]:
         raise ConfigurationError([f"{file}: lists or tables are nested too deeply"]) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigurationError([f"{file}: not valid YAML: {error}"]) from None
-    if node is None or node.tag == "tag:yaml.org,2002:null":
-        return {}, {}
-    if not isinstance(node, yaml.MappingNode):
-        raise ConfigurationError([f"{file}:1: the file must hold settings, `name: value` each"])
-    if twice := [f"{file}:{line}: {name}: given a second time" for name, line in _repeated(node)]:
-        raise ConfigurationError(twice)
-    return values, dict(_lines(node))
 
 
 def _values(node: yaml.Node | None) -> dict[str, Any]:

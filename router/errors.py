@@ -38,13 +38,21 @@ class RouterError(Exception):
         return self.message
 
 
+_LONGEST = 256
+
+
+def shortened(text: str) -> str:
+    """At most 256 characters of what clients may make as long as they like: lines and errors are kept, and written out."""
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
+
 def model_not_found(model: str, known: list[str]) -> RouterError:
     """No worker of the fleet serves `model`."""
     served = ", ".join(f"`{name}`" for name in known[:20]) or "none yet"
     return RouterError(
         404,
         "model_not_found",
-        f"The model `{model}` does not exist. Models served here: {served}.",
+        f"The model `{shortened(model)}` does not exist. Models served here: {served}.",
         source=Source.CLIENT,
         param="model",
     )
@@ -88,9 +96,20 @@ def unknown_worker(worker: str) -> RouterError:
     return RouterError(
         400,
         "unknown_worker",
-        f"There is no worker {worker!r}; GET /workers lists them.",
+        f"There is no worker {shortened(worker)!r}; GET /workers lists them.",
         source=Source.CLIENT,
         param="x-router-worker",
+    )
+
+
+def model_required(known: list[str]) -> RouterError:
+    """Nobody takes a request that names no model."""
+    return RouterError(
+        400,
+        "model_required",
+        f"Name a model in `model`: {', '.join(known)}.",
+        source=Source.CLIENT,
+        param="model",
     )
 
 

@@ -4,12 +4,8 @@ from collections.abc import Coroutine, Iterable, Iterator, Mapping, Set
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
-import msgspec
-
-from router.errors import RouterError
 from router.events.feeds import EventFeeds
 from router.events.finder import SourceFinder
 from router.events.ledger import GPU
@@ -18,6 +14,7 @@ from router.events.sources import ConfiguredSources, discover
 from router.events.tier import BlockSink
 from router.exact import ExactPrompts, TierEvents
 from router.fleet.fleet import Fleet
+from router.fleet.tokenizer import WorkerTokenizer
 from router.fleet.worker import Worker
 from router.ids import Tier, WorkerId
 from router.index.knowledge import Knowledge
@@ -39,13 +36,10 @@ from router.tokens.local import LocalTokenizer
 from router.tokens.remote import RemoteTokenizer
 from router.tokens.segments import SegmentCache
 from router.tokens.service import TokenService
-from router.upstream.fetch import Answer, fetch
 from router.upstream.pool import Address, Pool
 
 _CACHE_BYTES = 64 << 20
 _ASKED_BYTES = 16 << 20
-_ASK_S = 2.0
-_ASK_PAUSE_S = 5.0
 
 _COORDINATOR_IDLE_S = 5.0
 """LMCache's coordinator closes idle connections after 10 s."""
@@ -55,13 +49,6 @@ _MEDIA = {"CPU": Tier.CPU, "STORAGE": Tier.DISK}
 
 
 _KINDS = {GPU: shared_base.GPU, "CPU": shared_base.CPU, "STORAGE": shared_base.DISK}
-
-
-class _Model(msgspec.Struct):
-    model: str | None = None
-
-
-_MODEL = msgspec.json.Decoder(_Model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +174,7 @@ def insight(
         settings.tokenizers,
         hub_cache(settings),
     )
-    post = _WorkerTokenizer(fleet, settings.worker_api_key)
+    post = WorkerTokenizer(fleet, settings.worker_api_key)
     asked = RemoteTokenizer(post, SegmentCache(_ASKED_BYTES))
     tiers = _tiers(settings)
     sizes: dict[str, Set[int]] = {}
@@ -265,36 +252,3 @@ def _load(settings: Settings, cache: SegmentCache, model: str, directory: Path) 
         template=None if template is None else template.read_text(encoding="utf-8"),
         defaults=settings.chat_template_kwargs.get(model),
     )
-
-
-class _WorkerTokenizer:
-    """Has the least busy worker of a question's model tokenize (`tokens.remote.Post`); after a failure nobody is asked
-    for some seconds, so that a worker that hangs costs no other request its time.
-    """
-
-    def __init__(self, fleet: Fleet, api_key: str | None) -> None:
-        self._fleet = fleet
-        self._api_key = api_key
-        self._resume_at = 0.0
-
-    async def __call__(self, body: bytes) -> tuple[int, bytes]:
-        if perf_counter() < self._resume_at:
-            raise RouterError(503, "tokenize_paused", "it failed a moment ago")
-        workers = self._fleet.candidates(_MODEL.decode(body).model)
-        pool = min(workers, key=lambda each: each.load.inflight).pool
-        try:
-            answer = await self._fetch(pool, body, reuse=True)
-        except RouterError:  # a kept-alive connection may just have been closed
-            answer = await self._fetch(pool, body, reuse=False)
-        return answer.status, answer.body
-
-    async def _fetch(self, pool: Pool, body: bytes, *, reuse: bool) -> Answer:
-        key = self._api_key
-        try:
-            return await fetch(
-                pool, "/tokenize", api_key=key, timeout_s=_ASK_S, body=body, reuse=reuse
-            )
-        except (RouterError, TimeoutError) as error:
-            if not reuse or isinstance(error, TimeoutError):
-                self._resume_at = perf_counter() + _ASK_PAUSE_S
-            raise

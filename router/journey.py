@@ -14,6 +14,7 @@ from router.proxy.downstream import Downstream
 from router.proxy.relay import Relay
 from router.proxy.resume import Asked
 from router.routing.policy import Decision, Question
+from router.telemetry.tracing import Trace
 from router.upstream.connection import Connection
 
 
@@ -41,7 +42,7 @@ class Journey:
     waits for a worker; `relay` and `connection` belong to the running attempt, `task` to a step that takes time.
     `bound`: why no other worker will do, empty when any will. `expected_at`: workers that the prompt was sent to
     and that have not begun to answer. `fresh`: a kept-alive connection failed, only new ones are used from now on. Times are
-    `perf_counter` seconds; 0.0: not reached. `queued_s`: waited for a worker, in all. `body`: what the next worker is sent.
+    `perf_counter` seconds; 0.0: not reached. `waits`: for a worker, from when to when; `queued_s`: in all. `trace`: None where requests are not traced. `body`: what the next worker is sent.
     `lost`: workers that broke off before the client had anything; `resumed`: times that an answer went on elsewhere;
     `asked`: what it takes for that, else `unresumable` says why it cannot. `pinged`: the client has the head of a stream, and comments.
     """
@@ -77,7 +78,9 @@ class Journey:
         "sent_at",
         "task",
         "ticket",
+        "trace",
         "unresumable",
+        "waits",
     )
 
     request: Request
@@ -112,6 +115,8 @@ class Journey:
         self.task: asyncio.Task[None] | None = None
         self.ticket: Ticket | None = None
         self.expected_at: list[WorkerId] = []
+        self.waits: tuple[tuple[float, float], ...] = ()
+        self.trace: Trace | None = None
         self.error: RouterError | None = None
 
     @property
@@ -162,7 +167,9 @@ class Journey:
 
     def _waited(self) -> None:
         self.queue = None
-        self.queued_s += perf_counter() - self._waiting_since
+        now = perf_counter()
+        self.queued_s += now - self._waiting_since
+        self.waits = (*self.waits, (self._waiting_since, now))
 
     # -- letting go ----------------------------------------------------------------------------
 
@@ -178,7 +185,10 @@ class Journey:
             self.connection.abort()
             self.connection = None
         if self.attempts:
-            self.lease.release(perf_counter())
+            now = perf_counter()
+            self.lease.release(now)
+            if self.trace is not None:
+                self.trace.ended(now, self.relay.answered if self.relay is not None else 0)
 
     def forget(self) -> None:
         """Let go of all that is large or points back here; keep what counts and logs need.

@@ -1,11 +1,12 @@
 """What becomes of a request afterwards: learning at once; metrics and its log line a little later, in batches."""
 
 import logging
+from collections.abc import Callable
 from datetime import UTC, datetime
 from time import perf_counter
 
 from router.access.tenant import Ticket
-from router.errors import Source
+from router.errors import Source, shortened
 from router.exact import ExactPrompts
 from router.fleet.fleet import Fleet
 from router.journey import Journey
@@ -16,6 +17,9 @@ from router.routing.affinity import ResponseHomes
 from router.routing.learn import Learner
 from router.telemetry.logs import RequestLine, RequestLog, Timestamps
 from router.telemetry.metrics import Metrics, RouteSeries
+from router.telemetry.routes import UNKNOWN
+from router.telemetry.traceparent import TRACEPARENT, parse
+from router.traces.service import Traces
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +28,7 @@ _BATCH = 256
 
 class Reporter:
     """Concludes requests. `settle` counts and logs what has come together; its owner calls it every so often and
-    before each scrape.
+    before each scrape. `on_line` is told each line that was logged.
     """
 
     def __init__(
@@ -43,19 +47,23 @@ class Reporter:
         self._metrics = metrics
         self._log = log
         self._stamp = Timestamps()
+        self.traces: Traces | None = None
+        self.on_line: Callable[[RequestLine], object] = _ignore
         self._waiting: list[tuple[Journey, Usage]] = []
 
     def series(self, journey: Journey) -> RouteSeries:
         """Where the request is counted. Only models that workers serve become labels."""
         endpoint = journey.incoming.endpoint.name
         model = journey.model
-        known = model if model and self._fleet.serves(model) else "unknown"
+        known = model if model and self._fleet.serves(model) else UNKNOWN
         return self._metrics.route(known, endpoint)
 
     def degraded(self, journey: Journey) -> None:
         """Count a request that is routed with less than full knowledge."""
         first = journey.question.candidates[0]
-        if not first.serves:
+        if first.target.service is not None:
+            self._metrics.degraded["fallback"] += 1
+        elif not first.serves:
             self._metrics.degraded["no_worker_up"] += 1
         elif not first.circuit.plain and first.circuit.open_for(journey.question.now):
             self._metrics.degraded["all_ejected"] += 1
@@ -74,7 +82,7 @@ class Reporter:
         """An answer has begun: if it is a stream, then with a token that shows how fast the worker is."""
         relay, worker = journey.relay, journey.decision.worker.id
         assert relay is not None
-        if worker in journey.expected_at:
+        if relay.status == 200 and worker in journey.expected_at:  # who refuses has read nothing
             journey.expected_at.remove(worker)
             self._learner.begun(worker, journey.question.identity)
         learns = relay.status == 200 and journey.request.endpoint.generates
@@ -88,12 +96,17 @@ class Reporter:
         if relay is not None and relay.status == 200:
             usage = usage_in(relay.tail)
             try:
-                self._learn(journey, relay, usage)
+                if self._fleet.knows(
+                    journey.decision.worker
+                ):  # else it would be said of whoever comes there next
+                    self._learn(journey, relay, usage)
             except Exception:  # the request is over; what it taught is lost, and nothing else
-                logger.exception("learning from request %r failed", journey.request_id)
+                logger.exception("learning from request %r failed", _name(journey))
         self._end_expectations(journey)
         if journey.ticket is not None:
             journey.ticket.settle(*_spent(journey, journey.ticket, usage), journey.ended_at)
+        if self.traces is not None:
+            self.traces.concluded(journey)
         journey.forget()
         self._waiting.append((journey, usage))
         if len(self._waiting) >= _BATCH:
@@ -101,6 +114,7 @@ class Reporter:
 
     def _end_expectations(self, journey: Journey) -> None:
         answered = journey.relay is not None and journey.relay.status == 200 and _whole(journey)
+        answered = answered and self._fleet.knows(journey.decision.worker)
         for worker in journey.expected_at:
             end = (
                 self._learner.begun
@@ -108,16 +122,30 @@ class Reporter:
                 else self._learner.over
             )
             end(worker, journey.question.identity)
+        relay = journey.relay
+        if journey.expected_at and relay is not None and relay.status >= 400:
+            self._learner.refused(journey.decision, journey.question.identity)
 
     def settle(self) -> None:
-        """Count and log the requests that have ended since."""
+        """Count and log the requests that have ended since. One that cannot be told of is lost alone."""
         waiting, self._waiting = self._waiting, []
         epoch = datetime.now(UTC).timestamp() - perf_counter()
         for journey, usage in waiting:
-            outcome = _outcome(journey)
-            self._count(journey, usage, outcome)
-            stamp = self._stamp(epoch + journey.ended_at)
-            self._log.write(_line(journey, usage, outcome, stamp))
+            try:
+                self._tell(journey, usage, epoch)
+            except Exception:  # else one request could keep all others out of the log
+                logger.exception("request %r cannot be told of", _name(journey))
+        if self.traces is not None:
+            self.traces.settle()
+
+    def _tell(self, journey: Journey, usage: Usage, epoch: float) -> None:
+        outcome = _outcome(journey)
+        self._count(journey, usage, outcome)
+        line = _line(journey, usage, outcome, self._stamp(epoch + journey.ended_at))
+        self._log.write(line)
+        self.on_line(line)
+        if self.traces is not None:
+            self.traces.write(journey, line, epoch)
 
     def _learn(self, journey: Journey, relay: Relay, usage: Usage) -> None:
         learner, request, identity = self._learner, journey.request, journey.question.identity
@@ -149,7 +177,6 @@ class Reporter:
         series = self.series(journey)
         series.outcomes[outcome] += 1
         series.duration.observe(journey.ended_at - journey.arrived_at)
-        series.prompt_tokens += usage.prompt_tokens or 0
         if journey.incoming.tenant is not None:
             journey.incoming.tenant.outcomes[outcome] += 1
         if journey.queued_s:
@@ -158,11 +185,25 @@ class Reporter:
         if error is not None and error.status == 503 and error.source is Source.ROUTER:
             self._metrics.rejected[error.code] += 1
         relay = journey.relay
+        self._count_tokens(journey, usage, outcome, series)
         if relay is not None and relay.first_token_at:
             series.ttft.observe(relay.first_token_at - journey.arrived_at)
             tokens = usage.completion_tokens or relay.tokens
             if tokens > 1:
                 series.tpot.observe((relay.last_token_at - relay.first_token_at) / (tokens - 1))
+
+    def _count_tokens(
+        self, journey: Journey, usage: Usage, outcome: str, series: RouteSeries
+    ) -> None:
+        prompt, relay = usage.prompt_tokens or 0, journey.relay
+        series.prompt_tokens += prompt
+        series.completion_tokens += usage.completion_tokens or (relay.tokens if relay else 0)
+        if journey.routed:
+            counts = self._metrics.workers.counts(journey.decision.worker.id)
+            counts.outcomes[outcome] += 1
+            if journey.incoming.endpoint.generates:
+                counts.prompt_tokens += prompt
+                counts.cached_tokens += usage.cached_tokens or 0
 
 
 def _whole(journey: Journey) -> bool:
@@ -216,9 +257,9 @@ def _line(journey: Journey, usage: Usage, outcome: str, stamp: str) -> RequestLi
     arrived = journey.arrived_at
     return RequestLine(
         ts=stamp,
-        request_id=journey.request_id.decode("latin-1"),
+        request_id=_name(journey),
         tenant=journey.incoming.tenant.name if journey.incoming.tenant else None,
-        model=journey.model,
+        model=shortened(journey.model) if journey.model else journey.model,
         endpoint=journey.incoming.endpoint.name,
         worker=decision.worker.id if decision else None,
         policy=decision.policy if decision else "",
@@ -235,4 +276,22 @@ def _line(journey: Journey, usage: Usage, outcome: str, stamp: str) -> RequestLi
         duration_ms=round((journey.ended_at - arrived) * 1e3, 3),
         attempts=journey.attempts,
         resumed=journey.resumed,
+        trace_id=_trace_id(journey),
     )
+
+
+def _name(journey: Journey) -> str:
+    return shortened(journey.request_id.decode("latin-1"))
+
+
+def _trace_id(journey: Journey) -> str | None:
+    """What joins the line to a trace, the router's or its client's."""
+    if journey.trace is not None:
+        return journey.trace.name
+    given = journey.incoming.by_name.get(TRACEPARENT)
+    parent = parse(given) if given is not None else None
+    return None if parent is None else f"{parent.trace_id:032x}"
+
+
+def _ignore(line: RequestLine) -> None:
+    del line

@@ -16,12 +16,12 @@ class Resumption:
 
     def __init__(self, reporter: Reporter, *, usually: bool) -> None:
         self._reporter = reporter
-        self._usually = usually
+        self.usually = usually
 
     def transcript(self, journey: Journey) -> Transcript | None:
         """Where a stream is to be written down; None: it will not be continued."""
         wish = journey.incoming.by_name.get(RESUME)
-        wanted = self._usually if wish is None else wish.strip().lower() == b"on"
+        wanted = self.usually if wish is None else wish.strip().lower() == b"on"
         if not wanted:
             return None
         asked = journey.asked or resumable(journey.incoming.endpoint.name, journey.incoming.body)

@@ -25,8 +25,18 @@ class Server(uvicorn.Server):
     """uvicorn's, with signals left to whoever runs it and an end that is told in the log.
 
     It stops when `should_exit` is set: no new connections, idle ones closed, and `timeout_graceful_shutdown` for
-    answers under way; `force_exit`: none.
+    answers under way; `force_exit`: none. `has_console`: it says where that is, once it listens.
     """
+
+    def __init__(self, config: uvicorn.Config, *, has_console: bool = False) -> None:
+        super().__init__(config)
+        self._has_console = has_console
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._has_console and self.started:
+            port = self.servers[0].sockets[0].getsockname()[1]
+            logger.info("console: %s/", local_url(self.config.host, port, tls=self.config.is_ssl))
 
     def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
         return nullcontext()
@@ -98,6 +108,13 @@ async def _until(condition: Callable[[], bool], within_s: float = math.inf) -> N
         await asyncio.sleep(_TICK_S)
 
 
+def local_url(host: str, port: int, *, tls: bool = False) -> str:
+    """Where a browser on this machine finds what listens on `host`; on all addresses: on loopback."""
+    name = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104
+    name = f"[{name}]" if ":" in name and not name.startswith("[") else name
+    return f"{'https' if tls else 'http'}://{name}:{port}"
+
+
 def server_config(app: App) -> uvicorn.Config:
     """How uvicorn is to run `app`: our connection class takes inference requests out before ASGI."""
     settings = app.settings
@@ -110,7 +127,8 @@ def admin_server(app: App) -> Server | None:
     if settings.admin_port is None:
         return None
     services = aside(app.services)
-    return Server(_config(app, app.admin, services, settings.admin_host, settings.admin_port))
+    config = _config(app, app.admin, services, settings.admin_host, settings.admin_port)
+    return Server(config, has_console=True)
 
 
 def _config(

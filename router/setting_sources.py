@@ -18,6 +18,9 @@ _SERVICE_LINK = re.compile(
 )
 """Variables that Kubernetes sets in every pod beside a Service named `prefix-router…`."""
 
+_OF_COMMANDS = {f"{_PREFIX}URL"}
+"""Variables that commands read which ask a router: no settings of one."""
+
 _FLAGS = {"workers": "worker", "allow_paths": "allow-path"}
 """Flags that are given once per item, where they differ from the setting."""
 
@@ -42,6 +45,8 @@ def _environment() -> tuple[dict[str, str], list[str]]:
     values, problems = {}, []
     for variable, value in os.environ.items():
         if not variable.startswith(_PREFIX) or _SERVICE_LINK.match(f"{variable}={value}"):
+            continue
+        if variable in _OF_COMMANDS:
             continue
         if variable in known:
             values[known[variable]] = value

@@ -8,6 +8,9 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator
 
+from router.discovery.asking import nameserver
+from router.discovery.dns import check as check_dns_name
+from router.fleet.target import worker_url
 from router.routing.registry import POLICIES
 from router.shared.urls import parse as parse_redis_url
 from router.upstream.pool import Address
@@ -15,16 +18,38 @@ from router.upstream.pool import Address
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
-def _worker_url(url: str) -> str:
-    Address.parse(url)
-    if urlsplit(url if "://" in url else f"http://{url}").port == 0:
-        raise ValueError(f"{url!r}: no worker listens on port 0")
-    return url
-
-
 def _coordinator(url: str) -> str:
     Address.parse(url)
     return url
+
+
+def _api_url(url: str) -> str:
+    Address.parse(url)
+    return url.rstrip("/")
+
+
+def _dns_name(name: str) -> str:
+    return check_dns_name(name)
+
+
+def _collector(url: str) -> str:
+    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+        raise ValueError(
+            f"{url!r}: must be http://host:4318 or https://…, where the collector takes OTLP over HTTP"
+        )
+    return url
+
+
+def _selector(text: str) -> str:
+    """An empty one would fit every pod."""
+    if not text.strip():
+        raise ValueError("must not be empty: it would fit every pod")
+    return text.strip()
+
+
+def _name_server(text: str) -> str:
+    nameserver(text)
+    return text
 
 
 def _api_key(key: str) -> str:
@@ -88,10 +113,15 @@ def word(value: object) -> object:
 
 RedisUrl = Annotated[str, AfterValidator(_redis_url)]
 Namespace = Annotated[str, AfterValidator(_namespace)]
-WorkerUrl = Annotated[str, AfterValidator(_worker_url)]
+ApiUrl = Annotated[str, AfterValidator(_api_url)]
+Selector = Annotated[str, AfterValidator(_selector)]
+NameServer = Annotated[str, AfterValidator(_name_server)]
+DnsName = Annotated[str, AfterValidator(_dns_name)]
+WorkerUrl = Annotated[str, AfterValidator(worker_url)]
 ApiKey = Annotated[str, AfterValidator(_api_key)]
 ReadableFile = Annotated[Path, AfterValidator(_readable)]
 ReadableDirectory = Annotated[Path, AfterValidator(_directory)]
+CollectorUrl = Annotated[str, AfterValidator(_collector)]
 CoordinatorUrl = Annotated[str, AfterValidator(_coordinator)]
 PolicyName = Annotated[str, AfterValidator(_policy)]
 HeaderName = Annotated[str, AfterValidator(_header)]

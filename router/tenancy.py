@@ -1,13 +1,14 @@
 """Builds what knows clients by their keys, if they need any; and what of it runs."""
 
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from router.access.tenants import Tenants
 from router.access.tenants_file import roster
-from router.access.watch import Watch
+from router.access.terms import Terms
+from router.file_watch import Watch
 from router.fleet.fleet import Fleet
 from router.settings import Settings
 from router.shared.quotas import QuotaKeeper
@@ -20,7 +21,7 @@ class Tenancy:
     """`watch`: follows the file of tenants; `keeper`: shares quotas with other routers. None: there is none."""
 
     tenants: Tenants | None = None
-    watch: Watch | None = None
+    watch: Watch[Mapping[str, Terms]] | None = None
     keeper: QuotaKeeper | None = None
 
     def tasks(self) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
@@ -40,7 +41,9 @@ def tenancy(settings: Settings, fleet: Fleet, metrics: Metrics, shared: Shared |
         settings.worker_api_key, lambda model: fleet.serves(model) or not fleet.model_cards()
     )
     read = partial(roster, file, keys)
-    watch = None if file is None else Watch(file, read, tenants.agree)
+    watch: Watch[Mapping[str, Terms]] | None = None
+    if file is not None:
+        watch = Watch(file, read, tenants.agree, what="tenants")
     tenants.agree(read())
     metrics.access.tenants = tenants.samples
     keeper = None

@@ -1,6 +1,7 @@
 """Ties the parts of a running router together where one must hear of another."""
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from time import perf_counter
 
 from router.fleet.fleet import Fleet
@@ -9,7 +10,8 @@ from router.ids import WorkerId
 from router.insight import Insight
 from router.routing.cost import CostModel
 from router.routing.dispatch import Dispatch
-from router.telemetry.metrics import Metrics, WorkerSample
+from router.telemetry.metrics import Metrics
+from router.telemetry.workers import WorkerSample
 
 
 def tie(
@@ -36,8 +38,9 @@ def tie(
         insight.reported(worker)
 
     fleet.on_removed, fleet.on_report, fleet.on_change = removed, reported, dispatch.stir
-    metrics.workers = _samples(fleet, insight)
-    metrics.queue_depth = dispatch.__len__
+    metrics.workers.state = _samples(fleet, insight)
+    metrics.queue_depths = _queue_depths(fleet, dispatch)
+    metrics.inflight = lambda: sum(worker.load.own for worker in fleet) + len(dispatch)
     if shared is not None:
         metrics.shared.sample = shared.sample
     caches = metrics.caches
@@ -53,13 +56,27 @@ def _samples(fleet: Fleet, insight: Insight) -> Callable[[], Iterable[WorkerSamp
         return [
             WorkerSample(
                 worker.id,
-                worker.up,
+                worker.up and worker.target.service is None,
                 worker.state(now),
                 worker.load.own,
                 worker.load.part(now).tokens,
                 insight.blocks(worker.id),
+                worker.load.reported_running,
+                worker.load.reported_waiting,
+                worker.load.kv_usage,
+                worker.circuit.opened,
             )
             for worker in fleet
         ]
 
     return samples
+
+
+def _queue_depths(fleet: Fleet, dispatch: Dispatch) -> Callable[[], Mapping[str, int]]:
+    def depths() -> Mapping[str, int]:
+        found = Counter({model: 0 for worker in fleet for model in worker.report.models})
+        for model, depth in dispatch.depths().items():
+            found[model if model in found and model is not None else "unknown"] += depth
+        return found
+
+    return depths

@@ -69,5 +69,5 @@ def inflight(workers: str) -> int | None:
 
 def queued(metrics: str) -> float | None:
     """Requests that wait, as `GET /metrics` says."""
-    found = re.search(r"^router_queue_depth (\S+)$", metrics, re.MULTILINE)
-    return float(found[1]) if found else None
+    found = re.findall(r"^router_queue_depth\{.*\} (\S+)$", metrics, re.MULTILINE)
+    return sum(map(float, found)) if found else None

@@ -2,7 +2,7 @@
 
 from math import ceil
 
-from router.errors import RouterError, Source
+from router.errors import RouterError, Source, shortened
 from router.ids import Headers
 
 _CHALLENGE = ((b"www-authenticate", b"Bearer"),)
@@ -35,7 +35,7 @@ def model_not_allowed(model: str) -> RouterError:
     return RouterError(
         404,
         "model_not_found",
-        f"The model `{model}` does not exist or you do not have access to it. "
+        f"The model `{shortened(model)}` does not exist or you do not have access to it. "
         "GET /v1/models lists those that you have access to.",
         source=Source.CLIENT,
         param="model",

@@ -21,12 +21,15 @@ from router.app import App, build, run, server_config
 from router.demo.client import Asked, ChatClient
 from router.demo.fleet import simulated_workers
 from router.demo.workload import ANSWER_TOKENS, CONVERSATIONS, TURNS, Conversation, conversations
+from router.servers import local_url
 from router.settings import Settings
 from router.telemetry.logs import RequestLog
 from router.upstream.fetch import fetch
 from router.upstream.pool import Address, Pool
 
 _CONCURRENCY = 6
+_REPORTS = 4
+"""How often progress is told of a policy where there is no terminal to draw a bar on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +115,7 @@ async def _routed(
             await asyncio.sleep(0.02)
         try:
             actual = server.servers[0].sockets[0].getsockname()[1]
-            yield f"http://{options.host}:{actual}", gate, app
+            yield local_url(options.host, actual), gate, app
         finally:
             server.should_exit = True
 
@@ -141,8 +144,9 @@ async def _measure(policy: str, url: str, console: Console) -> Result:
     # An own part of the workers' caches: neither run profits from the other.
     salt = secrets.token_hex(8)
     waiting = conversations()
-    with Progress(console=console, transient=True) as progress:
-        task = progress.add_task(f"{policy:<12}", total=CONVERSATIONS * TURNS)
+    total = CONVERSATIONS * TURNS
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(f"{policy:<12}", total=total)
 
         async def converse() -> None:
             while waiting:
@@ -151,6 +155,8 @@ async def _measure(policy: str, url: str, console: Console) -> Result:
         def note(asked: Asked) -> None:
             result.asked.append(asked)
             progress.advance(task)
+            if not console.is_terminal and len(result.asked) % (total // _REPORTS) == 0:
+                console.print(f"{policy}: {len(result.asked)} of {total} requests")
 
         async with asyncio.TaskGroup() as group:
             for _ in range(_CONCURRENCY):
@@ -194,4 +200,6 @@ The router serves at {url}; stop it with Ctrl-C. Try:
     -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello"}}], "max_tokens": 20}}'
 
   curl {url}/workers        curl {url}/metrics
+
+console: {url}/
 """

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from router.access.tenants import Tenants
+from router.edge.console import Shell
 from router.edge.envelope import error_body
 from router.edge.limits import Drain
 from router.edge.openapi import errors
@@ -16,7 +17,7 @@ from router.errors import RouterError, Source, model_not_found
 from router.fleet.fleet import Fleet
 from router.fleet.worker import Worker
 from router.ids import WorkerId
-from router.prompt.endpoints import Family
+from router.prompt.endpoints import PATHS, Family
 from router.routing.cost import Rates
 from router.routing.policy import Admission
 from router.routing.queue import LateBinding
@@ -42,20 +43,33 @@ class Caches(Protocol):
 class WorkerView:
     """Describes a worker for people and scripts."""
 
-    def __init__(self, caches: Caches, rates: Rates, admission: Admission) -> None:
+    def __init__(
+        self,
+        caches: Caches,
+        rates: Rates,
+        admission: Admission,
+        source_of: Callable[[WorkerId], str],
+    ) -> None:
         self._caches = caches
         self._rates = rates
+        self._source_of = source_of
         self._queue = admission if isinstance(admission, LateBinding) else None
 
     def __call__(self, worker: Worker) -> dict[str, Any]:
-        """What is known of it. `state`: up, down, draining, asleep, paused, ejected or probation; `circuit`: by its answers to requests: closed, open (given none for `back_in_s`), probation. `rank`: among those of its server, null if there is only one; `index_blocks`: known to be there, by tier, and what that is `known_by`; `speed`: of the fleet's median; `room`: it is sent more at once, null where nobody waits for
-        that; `requests_…` and `kv_cache_usage`: by its own metrics, null while they do not tell.
+        """What is known of it. `state`: up, down, draining, asleep, paused, ejected or probation; `circuit`: by its
+        answers to requests: closed, open (given none for `back_in_s`), probation. `rank`: among those of its
+        server, null if there is only one; `index_blocks`: known to be there, by tier, and what that is `known_by`;
+        `speed`: of the fleet's median; `room`: it is sent more at once, null where nobody waits for that;
+        `requests_…` and `kv_cache_usage`: by its own metrics, null while they do not tell.
         """
         load, now, rates = worker.load, perf_counter(), self._rates
         return {
             "id": worker.id,
             "rank": worker.rank,
             "url": worker.url,
+            "name": worker.target.name,
+            "source": self._source_of(worker.id),
+            "role": worker.target.role if worker.target.service is None else "fallback",
             "up": worker.up,
             "state": worker.state(now),
             "circuit": {
@@ -90,6 +104,7 @@ def admin_app(
 ) -> FastAPI:
     """The application behind the inference paths; `gate.Gate` stands before it."""
     app = FastAPI(title="prefix-router", version=version, redirect_slashes=False)
+    shell = Shell()
 
     @app.head("/health", include_in_schema=False)
     @app.get("/health", response_class=Response)
@@ -106,8 +121,9 @@ def admin_app(
     @app.get("/ready", responses={503: {"description": "Not ready, or being stopped"}})
     async def ready() -> Response:
         """Ready: at least one worker is up and serves a model, and the router is not being stopped."""
-        up, fit = sum(worker.up for worker in fleet), fleet.ready and not drain.active
-        body = {"ready": fit, "draining": drain.active, "workers_up": up, "workers": len(fleet)}
+        workers = [worker for worker in fleet if worker.target.service is None]
+        up, fit = sum(worker.up for worker in workers), fleet.ready and not drain.active
+        body = {"ready": fit, "draining": drain.active, "workers_up": up, "workers": len(workers)}
         return JSONResponse(body, status_code=200 if fit else 503)
 
     @app.get("/metrics", response_class=PlainTextResponse)
@@ -137,9 +153,9 @@ def admin_app(
         return {"workers": [describe(worker) for worker in fleet]}
 
     @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
-    async def root() -> dict[str, str]:
-        """Says what this is."""
-        return {"service": "prefix-router", "version": version}
+    async def root(request: Request) -> Response:
+        """Says what this is; a browser gets the console."""
+        return shell.root(request, version)
 
     app.add_exception_handler(RouterError, _router_error)
     app.add_exception_handler(404, _not_found)
@@ -178,8 +194,9 @@ async def _not_found(request: Request, _error: Exception) -> Response:
 
 def unknown_route(method: str, path: str) -> RouterError:
     """There is nothing at `path` here."""
-    message = (
-        f"No route {method} {path}. The router passes on inference endpoints; "
-        "others can be allowed with `allow_paths`."
-    )
+    if f"/v1{path}" in PATHS:
+        hint = f"Did you mean /v1{path}? A client's base_url ends with /v1."
+    else:
+        hint = "The router passes on inference endpoints; others can be allowed with `allow_paths`."
+    message = f"No route {method} {path}. {hint}"
     return RouterError(404, "unknown_route", message, source=Source.CLIENT)

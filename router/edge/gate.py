@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Match
 
 from router.edge.admin import unknown_route
+from router.edge.console import is_shell
 from router.edge.cors import Cors, is_preflight, replaced
 from router.edge.envelope import error_body, error_headers
 from router.edge.messages import Message, Receive, Scope, Send
@@ -59,7 +60,11 @@ class Gate:
         if self._elsewhere:
             await _refusal(unknown_route(scope["method"], scope["path"]))(scope, receive, send)
             return
-        error = self._objection(scope["method"], scope["path"], Headers(scope=scope))
+        headers = Headers(scope=scope)
+        if is_shell(scope["method"], scope["path"], headers):
+            await self._app(scope, receive, send)
+            return
+        error = self._objection(scope["method"], scope["path"], headers)
         if error is None:
             await self._app(scope, receive, send)
         else:
@@ -112,7 +117,7 @@ def _cross_site(headers: Headers) -> RouterError | None:
     """Why a request that changes something is not taken from a web page; browsers always say where theirs come from."""
     origin = headers.get("origin")
     if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none") or (
-        origin is not None and urlsplit(origin).netloc != headers.get("host")
+        origin is not None and _place(origin) != headers.get("host")
     ):
         message = "Web pages of other sites may not change anything here."
         return RouterError(403, "cross_site_request", message, source=Source.CLIENT)
@@ -120,6 +125,14 @@ def _cross_site(headers: Headers) -> RouterError | None:
         message = "Send `Content-Type: application/json`; what a form can send is not taken."
         return RouterError(415, "unsupported_media_type", message, source=Source.CLIENT)
     return None
+
+
+def _place(origin: str) -> str | None:
+    """Host and port; None: it is no origin."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _refusal(error: RouterError) -> Response:

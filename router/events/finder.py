@@ -45,7 +45,7 @@ class _Asked(NamedTuple):
 
 
 class SourceFinder:
-    """Looks at the fleet each `interval_s`. A worker that does not know the question has the `configured` sources,
+    """Looks at the fleet each `interval_s`. Who described a worker may have said where its events are. A worker that does not know the question has the `configured` sources,
     if there are any. `follows`: which workers are this router's to follow.
     """
 
@@ -111,7 +111,7 @@ class SourceFinder:
         life = worker.report.started_at
         again_at = self._now() + _RETRY_S
         try:
-            sources = await self._discover(worker.id, worker.pool)
+            sources = _told(worker) or await self._discover(worker.id, worker.pool)
             if worker not in self._fleet.processes():
                 return
             if sources is None and self._configured is not None:
@@ -124,3 +124,15 @@ class SourceFinder:
         except Exception:  # one worker's oddity must not end the loop for all
             logger.exception("following the events of worker %s failed", worker.id)
             self._asked[worker] = _Asked(life, False, again_at)
+
+
+def _told(worker: Worker) -> list[EventSource]:
+    """Where its events are, as who described it says."""
+    ports = worker.target.events
+    if ports is None:
+        return []
+    replay = None if ports.replay is None else f"tcp://*:{ports.replay}"
+    configured = ConfiguredSources(
+        f"tcp://*:{ports.events}", replay, ranks=worker.report.ranks or 1
+    )
+    return configured.of(worker.id, worker.pool.address)

@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 
 from router.errors import RouterError, Source
-from router.events.tcp import is_any, is_loopback, parts, shifted, tcp
+from router.events.tcp import is_any, parts, shifted, tcp
 from router.ids import WorkerId
 from router.upstream.fetch import fetch
-from router.upstream.pool import Address, Pool
+from router.upstream.pool import Address, Pool, is_loopback
 
 logger = logging.getLogger(__name__)
 

@@ -1,23 +1,11 @@
 """TCP endpoints as ZMQ writes them (pure)."""
 
-from ipaddress import ip_address
-
 _ANY_HOST = {"*", "0.0.0.0", "::"}  # noqa: S104 - told apart, not bound
 
 
 def is_any(host: str) -> bool:
     """Whether it stands for all addresses of a machine."""
     return host in _ANY_HOST
-
-
-def is_loopback(host: str) -> bool:
-    """Whether it can be reached on its own machine only."""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def parts(endpoint: str) -> tuple[str, int | None]:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import click
-from rich.console import Console
 
-from router.explain.client import NoExplanationError, RouterClient
+from router.client import NoAnswerError, RouterClient, asking, asks_a_router
 from router.explain.table import shown
+from router.tables import terminal_width
 
 _PROMPTS = {
     "/v1/chat/completions": "messages",
@@ -20,16 +20,14 @@ _PROMPTS = {
 }
 """Endpoints that a prompt makes a request for, and what it is called there."""
 
-_WIDTH = 500
-"""Of what is not a terminal: whoever reads a file or a pipe wants whole lines."""
-
 
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What was given, not yet looked at."""
 
     prompt: str | None
-    url: str
+    url: str | None
+    admin_key: str | None
     model: str | None
     endpoint: str | None
     body: BinaryIO | None
@@ -38,14 +36,7 @@ class Asked:
 
 @click.command()
 @click.argument("prompt", required=False)
-@click.option(
-    "--router",
-    "url",
-    default="http://127.0.0.1:8080",
-    show_default=True,
-    metavar="URL",
-    help="The router to ask.",
-)
+@asks_a_router
 @click.option("--model", metavar="NAME", help="[default: the only one that is served]")
 @click.option("--endpoint", metavar="PATH", help="[default: /v1/chat/completions]")
 @click.option(
@@ -73,18 +64,13 @@ def explain(*, as_json: bool, **given: Any) -> None:
     asked = Asked(**given)
     if (asked.prompt is None) == (asked.body is None):
         raise click.UsageError("Give a PROMPT or --body FILE.")
-    try:
-        client = RouterClient(asked.url, dict(map(_header, asked.headers)))
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
-    try:
+    with asking(asked.url, asked.admin_key, dict(map(_header, asked.headers))) as client:
         explanation = client.explain(_body(asked, client), asked.endpoint)
-    except NoExplanationError as error:
-        raise click.ClickException(str(error)) from None
     if as_json:
         click.echo(json.dumps(explanation, indent=2))
     else:
-        _console().print(shown(explanation))
+        for line in shown(explanation, terminal_width()):
+            click.echo(line)
 
 
 def _header(text: str) -> tuple[str, str]:
@@ -114,11 +100,7 @@ def _standard_input() -> str:
 def _only_model(client: RouterClient) -> str:
     models = client.models()
     if not models:
-        raise NoExplanationError("No worker serves a model yet; GET /workers says why.")
+        raise NoAnswerError("No worker serves a model yet; GET /workers says why.")
     if len(models) > 1:
         raise click.UsageError(f"Choose one of the models with --model: {', '.join(models)}.")
     return models[0]
-
-
-def _console() -> Console:
-    return Console(width=None if sys.stdout.isatty() else _WIDTH, highlight=False)

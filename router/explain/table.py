@@ -1,11 +1,12 @@
 """Shows an explanation to people: a sentence, and the figures that decide as a table."""
 
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
+import click
+
+from router.tables import Table, fitted, lines
 
 _LACKS = {
     "max_inflight": "it is sent no more than `max_inflight` requests at a time",
@@ -21,26 +22,38 @@ _EXCLUDED = {
     "pinned_elsewhere": "the request names another worker",
     "stored_elsewhere": "another worker stores the response that is referred to",
 }
-_FIGURES = (
-    "cached",
-    "uncached",
-    "in flight",
-    "pending",
-    "KV cache",
-    "scale",
-    "TTFT ms",
-    "cost ms",
-)
+_FIGURES = {
+    "cached": "",
+    "uncached": "",
+    "in flight": "",
+    "pending": "uncached tokens sent there and not begun with",
+    "KV cache": "",
+    "scale": "its times as a multiple of what is estimated, learned from its streams, 1.00 before the first",
+    "TTFT ms": "waiting, own prefill and a step",
+    "cost ms": "that and what the request does to others",
+    "room": "",
+}
+"""The columns after the worker's, and what is to be said of them."""
 
 
-def shown(explanation: dict[str, Any]) -> RenderableType:
-    """What to print."""
-    return Group(
-        Text(sentence(explanation)),
-        "",
-        _table(explanation),
-        *(Text(line) for line in _notes(explanation)),
-    )
+def shown(explanation: dict[str, Any], width: int | None) -> Iterator[str]:
+    """The lines to print on a terminal of `width` columns, or whole ones where there is none."""
+    yield from _wrapped(sentence(explanation), width)
+    yield ""
+    yield from _wrapped(_title(explanation), width)
+    table = fitted(_table(explanation), width)
+    blocks = lines(table, width)
+    chosen = [False, *(worker["chosen"] for worker in explanation["workers"])]
+    for block, bold in zip(blocks, chosen, strict=True):
+        yield from (click.style(line, bold=True) if bold else line for line in block)
+    for note in _notes(explanation, table.head):
+        yield from _wrapped(note, width)
+
+
+def _wrapped(text: str, width: int | None) -> list[str]:
+    if width is None:
+        return [text]
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
 
 
 def sentence(explanation: dict[str, Any]) -> str:
@@ -72,15 +85,9 @@ def _listed(names: list[str]) -> str:
 
 
 def _table(explanation: dict[str, Any]) -> Table:
-    table = Table(title=Text(_title(explanation)), title_justify="left")
-    table.add_column("worker", no_wrap=True)
-    for name in _FIGURES:
-        table.add_column(name, justify="right")
-    table.add_column("room")
-    for worker in explanation["workers"]:
-        style = "bold" if worker["chosen"] else None
-        table.add_row(*map(Text, _cells(worker)), style=style)  # not markup: ids may have brackets
-    return table
+    rows = [list(_cells(worker)) for worker in explanation["workers"]]
+    silent = frozenset({"", "-", "0", "0%", "1.00", "yes"})
+    return Table(("worker", *_FIGURES), rows, frozenset({"room"}), silent)
 
 
 def _title(explanation: dict[str, Any]) -> str:
@@ -98,11 +105,11 @@ def _cells(worker: dict[str, Any]) -> Iterator[str]:
     yield f"{worker['uncached_tokens']:,}"
     yield f"{worker['inflight']} + {foreign}" if foreign else f"{worker['inflight']}"
     yield f"{worker['pending_prefill_tokens']:,}"
-    yield "" if usage is None else f"{usage:.0%}"
+    yield "-" if usage is None else f"{usage:.0%}"
     yield f"{worker['scale']:.2f}"
     yield f"{worker['predicted_ttft_ms']:,.1f}"
     yield f"{worker['cost_ms']:,.1f}"
-    yield "" if worker["room"] is None else worker["lacks"] or "yes"
+    yield "-" if worker["room"] is None else worker["lacks"] or "yes"
 
 
 def _cached(worker: dict[str, Any]) -> str:
@@ -111,11 +118,9 @@ def _cached(worker: dict[str, Any]) -> str:
     return f"{worker['cached_tokens']:,}{where}"
 
 
-def _notes(explanation: dict[str, Any]) -> Iterator[str]:
-    yield (
-        "pending: uncached tokens sent there and not begun with; scale: its seconds for one of the model's; "
-        "TTFT: waiting, own prefill and a step; cost: that and what the request does to others."
-    )
+def _notes(explanation: dict[str, Any], columns: Sequence[str]) -> Iterator[str]:
+    said = (f"{name}: {_FIGURES[name]}" for name in columns if _FIGURES.get(name))
+    yield f"{'; '.join(said)}."
     if excluded := explanation["excluded"]:
         whys = (f"{each['id']} ({_EXCLUDED.get(each['why'], each['why'])})" for each in excluded)
         yield f"Left out: {', '.join(whys)}."

@@ -2,15 +2,18 @@
 
 import logging
 import ssl
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from itertools import count
 from time import perf_counter
 from typing import Any
 
 from router.engines.base import Condition, WorkerReport
-from router.errors import SHUTTING_DOWN, RouterError, model_not_found, no_worker
+from router.errors import SHUTTING_DOWN
+from router.fleet.candidates import able, nobody, services
 from router.fleet.circuit import Circuit, CircuitOptions
+from router.fleet.pools import Pools
+from router.fleet.reports import allowed, completed, stand_in
+from router.fleet.target import Target, same_way
 from router.fleet.worker import Worker, worker_id
 from router.ids import WorkerId
 from router.upstream.pool import Address, Pool
@@ -22,8 +25,8 @@ _LOOK_S = 1.0
 
 
 class Fleet:
-    """All workers. `set_workers` takes the complete set; what a removed worker leaves behind is told to
-    `on_removed`, a worker whose report changed to `on_report`. `on_change`: who can serve what has changed.
+    """All workers. `set_targets` takes the complete set; what a removed worker leaves behind is told to
+    `on_removed`, a new one to `on_added`, a worker whose report changed to `on_report`. `on_change`: who can serve what has changed.
 
     A server with several data-parallel ranks is several workers, which come and go, are up and down together.
     """
@@ -37,11 +40,10 @@ class Fleet:
         circuits: CircuitOptions | None = None,
     ) -> None:
         self.on_removed: Callable[[Worker], None] = _ignore
+        self.on_added: Callable[[Worker], None] = _ignore
         self.on_report: Callable[[Worker], None] = _ignore
         self.on_change: Callable[[], None] = _nothing
-        self._tls = tls
-        self._connect_s = connect_s
-        self._idle_s = idle_s
+        self._pools = Pools(tls, connect_s=connect_s, idle_s=idle_s)
         self._circuits = circuits
         self._held_back: set[WorkerId] = set()
         self._leaving: list[Pool] = []
@@ -62,8 +64,8 @@ class Fleet:
         return self._workers.get(WorkerId(worker))
 
     def processes(self) -> list[Worker]:
-        """The first rank of each server: what is asked of it is asked once."""
-        return [ranks[0] for ranks in self._processes.values()]
+        """The first rank of each server: what is asked of it is asked once. Services are asked nothing."""
+        return [ranks[0] for ranks in self._processes.values() if not ranks[0].target.service]
 
     def ranks(self, worker: Worker) -> tuple[Worker, ...]:
         """All workers that are of one server with this one, and this one if it left."""
@@ -78,22 +80,60 @@ class Fleet:
     # -- changes -------------------------------------------------------------------------------
 
     def set_workers(self, urls: Iterable[str]) -> None:
+        """Make the fleet exactly the workers at these URLs."""
+        self.set_targets([Target(url=url) for url in urls])
+
+    def set_targets(self, targets: Iterable[Target]) -> None:
         """Make the fleet exactly these; known workers keep their state."""
         wanted = {
-            worker_id(address): (url, address) for url in urls for address in (Address.parse(url),)
+            worker_id(address): (target, address)
+            for target in targets
+            for address in (Address.parse(target.url),)
         }
-        left = [self._processes.pop(known) for known in [*self._processes] if known not in wanted]
-        for new, (url, address) in wanted.items():
-            if new not in self._processes:
-                pool = Pool(address, self._tls, connect_s=self._connect_s, idle_s=self._idle_s)
-                circuit = Circuit(self._circuits)
-                self._processes[new] = (Worker(url, pool, next(self._orders), circuit=circuit),)
+        left = [
+            self._processes.pop(known)
+            for known, ranks in [*self._processes.items()]
+            if known not in wanted or not same_way(ranks[0].target, wanted[known][0])
+        ]
+        before = {*self._processes}
+        for new, (target, address) in wanted.items():
+            if ranks := self._processes.get(new):
+                self._retarget(ranks, target)
+            else:
+                self._processes[new] = (self._newcomer(target, address),)
         self._list()
         for ranks in left:
             ranks[0].pool.retire()
             self._leaving.append(ranks[0].pool)
             self._tell_of_the_gone(ranks)
         self._changed()
+        for worker in self.processes():
+            if worker.process not in before:
+                self.on_added(worker)
+
+    def _newcomer(self, target: Target, address: Address) -> Worker:
+        pool = self._pools.of(target, address)
+        circuit = Circuit(self._circuits)
+        worker = Worker(target, pool, next(self._orders), circuit=circuit)
+        if target.service is not None:
+            worker.up, worker.report = True, stand_in(target.service)
+        return worker
+
+    def _retarget(self, ranks: tuple[Worker, ...], target: Target) -> None:
+        """What is said of a known worker may be another thing now."""
+        before = ranks[0].target
+        for rank in ranks:
+            rank.target = target
+        if target.leaving and not before.leaving:
+            logger.info("worker %s will leave", ranks[0].process)
+        if target.drained is not before.drained:
+            logger.info(
+                "worker %s is %s", ranks[0].process, "drained" if target.drained else "wanted again"
+            )
+        if target.service is not None:
+            self.set_report(ranks[0], stand_in(target.service))
+        elif target.models != before.models:  # what it may serve now it says when it is asked next
+            self.set_report(ranks[0], ranks[0].report)
 
     def mark_up(self, worker: Worker) -> None:
         """The worker passed its health check."""
@@ -125,22 +165,13 @@ class Fleet:
         logger.info("worker %s is %s", worker.process, condition)
         self._changed()
 
-    def drain(self, worker: Worker, *, drained: bool) -> None:
-        """An operator wants the worker to be given no more requests, or to be given some again."""
-        for rank in self.ranks(worker):
-            rank.drained = drained
-        logger.info(
-            "worker %s is %s", worker.process, "drained" if drained else "no longer drained"
-        )
-        self._changed()
-
     def hold_back(self, worker: Worker) -> None:
         """The worker's circuit has a say in who is a candidate, until it is plain again."""
         self._held_back.add(worker.process)
 
     def set_report(self, worker: Worker, report: WorkerReport) -> None:
         """What the worker says it serves, and with how many ranks."""
-        report = _completed(report, worker.report)
+        report = allowed(completed(report, worker.report), worker.target)
         if report == worker.report:
             return
         ranks = self._resized(self.ranks(worker), report.ranks)
@@ -180,35 +211,21 @@ class Fleet:
     def candidates(self, model: str | None) -> tuple[Worker, ...]:
         """Workers that can take a request for `model` (None: the request names none).
 
-        Only those that serve, unless none does: a worker that may be back is better than a certain error.
+        Only those that serve, unless none does (`candidates.able`).
         Raises `RouterError` when nobody serves the model.
         """
         found = self._serving.get(model)
         if found is None:
-            found = self._find(model)
+            found = able(self._workers.values(), model)
             if found:
                 self._serving[model] = found
         if not found:
-            raise self._nobody(model)
-        return self._admitted(found) if self._held_back else found
+            raise nobody(self, model, sorted(self.model_cards()))
+        return self._admitted(found, model) if self._held_back else found
 
-    def _find(self, model: str | None) -> tuple[Worker, ...]:
-        willing = [
-            worker
-            for worker in self._workers.values()
-            if not worker.drained and (model is None or model in worker.report.models)
-        ]
-        staying = [worker for worker in willing if worker.condition is not Condition.DRAINING]
-        return tuple(
-            [worker for worker in staying if worker.serves]
-            or [worker for worker in staying if worker.up]
-            or staying
-            or willing
-        )
-
-    def _admitted(self, workers: tuple[Worker, ...]) -> tuple[Worker, ...]:
-        """Those of `workers` whose circuits let a request through; all of them where none does: an answer is more likely
-        there than here.
+    def _admitted(self, workers: tuple[Worker, ...], model: str | None) -> tuple[Worker, ...]:
+        """Those of `workers` whose circuits let a request through, or who stands in for them; all of them where there is
+        nobody: an answer is more likely there than here.
         """
         now = perf_counter()
         barred = set()
@@ -218,15 +235,15 @@ class Fleet:
                 self._held_back.discard(process)
             elif not ranks[0].circuit.admits(sum(rank.load.inflight for rank in ranks), now):
                 barred.add(process)
-        return tuple(worker for worker in workers if worker.process not in barred) or workers
+        admitted = tuple(worker for worker in workers if worker.process not in barred)
+        return admitted or self._standing_in(model, barred) or workers
 
-    def _nobody(self, model: str | None) -> RouterError:
-        known = sorted(self.model_cards())
-        if model in known or (known and model is None):
-            return no_worker("All workers that could serve the request are drained.")
-        if not known or model is None:
-            return no_worker("No worker is ready yet: none of them has answered /v1/models.")
-        return model_not_found(model, known)
+    def _standing_in(self, model: str | None, barred: Set[WorkerId]) -> tuple[Worker, ...]:
+        return tuple(each for each in services(self, model) if each.process not in barred)
+
+    def knows(self, worker: Worker) -> bool:
+        """It is there, and no other at its address."""
+        return self._workers.get(worker.id) is worker
 
     def serves(self, model: str) -> bool:
         """Some worker serves `model`."""
@@ -235,9 +252,11 @@ class Fleet:
         )
 
     def model_cards(self) -> Mapping[str, dict[str, Any]]:
-        """Every model served, with the card of the first worker that has it; the shortest context counts."""
+        """Every model served, with the card of the first worker that has it, of a service only where no worker does; the
+        shortest context counts.
+        """
         cards: dict[str, dict[str, Any]] = {}
-        for worker in self._workers.values():
+        for worker in sorted(self._workers.values(), key=_stands_in):
             for name, card in worker.report.models.items():
                 known = cards.setdefault(name, dict(card))
                 lengths = [n for n in (known.get("max_model_len"), card.get("max_model_len")) if n]
@@ -251,28 +270,23 @@ class Fleet:
         look = now - self._looked_at > _LOOK_S
         if look:
             self._looked_at = now
-        for worker in self.processes():
+        for worker, *_ in self._processes.values():
             worker.pool.sweep()
             if look:
                 worker.pool.look(now, up=worker.up)
         if look:
-            self._leaving = [pool for pool in self._leaving if pool.open]
+            self._leaving = [pool for pool in self._leaving if pool.busy]
             for pool in self._leaving:
                 pool.look(now, up=True)
 
     def close(self) -> None:
         """Close every connection; answers under way end with an error that says why."""
-        for pool in (*self._leaving, *(worker.pool for worker in self.processes())):
+        for pool in (*self._leaving, *(ranks[0].pool for ranks in self._processes.values())):
             pool.close(SHUTTING_DOWN)
 
 
-def _completed(report: WorkerReport, before: WorkerReport) -> WorkerReport:
-    """What a worker does not say this time, as its metrics were late perhaps, is as it was."""
-    known = {
-        name: getattr(report, name) if getattr(report, name) is not None else getattr(before, name)
-        for name in ("kv_tokens", "block_tokens", "started_at", "ranks")
-    }
-    return replace(report, **known)
+def _stands_in(worker: Worker) -> bool:
+    return worker.target.service is not None
 
 
 def _ignore(worker: Worker) -> None:

@@ -38,8 +38,8 @@ class HealthChecker:
         self.probes: Callable[[Worker], bool] = everybody
         self._fleet = fleet
         self._engine = engine
-        self._interval_s = interval_s
-        self._describe_s = describe_s
+        self.interval_s = interval_s
+        self.describe_s = describe_s
         self._failures = failures
         self._missed: dict[Worker, int] = {}
         self._described: dict[Worker, float] = {}
@@ -61,6 +61,7 @@ class HealthChecker:
         async with asyncio.TaskGroup() as group:
             while True:
                 self._forget_the_gone()
+                self._suspects.clear()
                 for worker in self._fleet.processes():
                     if worker not in self._probing and self.probes(worker):
                         self._begin(group, worker)
@@ -69,7 +70,7 @@ class HealthChecker:
     async def _pause(self, group: asyncio.TaskGroup) -> None:
         """Until the next round is due; suspects are seen to meanwhile."""
         loop = asyncio.get_running_loop()
-        ends_at = loop.time() + self._interval_s
+        ends_at = loop.time() + self.interval_s
         while (left := ends_at - loop.time()) > 0:
             try:
                 async with asyncio.timeout(
@@ -94,7 +95,7 @@ class HealthChecker:
         try:
             await self.probe(worker)
             while worker.up and self._missed.get(worker):
-                await asyncio.sleep(min(_AGAIN_S, self._interval_s))
+                await asyncio.sleep(min(_AGAIN_S, self.interval_s))
                 await self.probe(worker)
         finally:
             self._probing.discard(worker)
@@ -114,13 +115,7 @@ class HealthChecker:
             if condition is Condition.ILL:
                 self._failed(worker, "/health does not answer 200")
                 return
-            due = (
-                time.monotonic() - self._described.get(worker, -self._describe_s)
-                >= self._describe_s
-            )
-            if due or not worker.up:
-                self._fleet.set_report(worker, await self._engine.describe(worker.pool))
-                self._described[worker] = time.monotonic()
+            await self._describe(worker)
         except RouterError as error:
             if error.code == OUT_OF_SOCKETS:  # that says nothing of the worker
                 logger.warning("worker %s cannot be probed: %s", worker.id, error)
@@ -133,11 +128,27 @@ class HealthChecker:
             logger.exception("probing worker %s failed", worker.id)
             self._failed(worker, "the probe failed; the log has the details")
         else:
+            self._passed(worker, condition)
+
+    async def _describe(self, worker: Worker) -> None:
+        """Ask for its models and cache size, if that is due."""
+        now = time.monotonic()
+        if worker.up and now - self._described.get(worker, -self.describe_s) < self.describe_s:
+            return
+        report = await self._engine.describe(worker.pool)
+        if self._fleet.knows(worker):
+            self._fleet.set_report(worker, report)
+            self._described[worker] = time.monotonic()
+
+    def _passed(self, worker: Worker, condition: Condition) -> None:
+        if self._fleet.knows(worker):
             self._missed[worker] = 0
             self._fleet.set_condition(worker, condition)
             self._fleet.mark_up(worker)
 
     def _failed(self, worker: Worker, why: str, *, certain: bool = False) -> None:
+        if not self._fleet.knows(worker):
+            return
         missed = self._missed[worker] = self._missed.get(worker, 0) + 1
         if certain or not worker.up or missed >= self._failures:
             self._fleet.mark_down(worker, why)

@@ -48,7 +48,7 @@ class PassiveHealth:
         """The worker could not be reached, broke off or was too late; or it is no fault of its."""
         if error.code not in _FAILURES:
             return
-        if error.code == UNREACHABLE:
+        if error.code == UNREACHABLE and worker.target.service is None:
             self._fleet.mark_down(worker, error.message)
         self._failed(worker, error.message, perf_counter())
         self.on_suspect(worker)

@@ -29,7 +29,7 @@ class MetricsPoller:
         self.probes: Callable[[Worker], bool] = everybody
         self._fleet = fleet
         self._engine = engine
-        self._interval_s = interval_s
+        self.interval_s = interval_s
         self._on_report = on_report
         self._asking: set[Worker] = set()
         self._told_at: dict[Worker, float] = {}
@@ -44,9 +44,9 @@ class MetricsPoller:
                     if worker.up and worker not in self._asking and self.probes(worker):
                         self._asking.add(worker)
                         group.create_task(self._ask_once(worker))
-                    await asyncio.sleep(self._interval_s / len(workers))
+                    await asyncio.sleep(self.interval_s / len(workers))
                 if not workers:
-                    await asyncio.sleep(self._interval_s)
+                    await asyncio.sleep(self.interval_s)
 
     async def _ask_once(self, worker: Worker) -> None:
         try:
@@ -78,7 +78,7 @@ class MetricsPoller:
     def _forget_the_silent(self, workers: list[Worker]) -> None:
         now = perf_counter()
         for worker, told_at in list(self._told_at.items()):
-            silent = now - told_at > _STALE_INTERVALS * self._interval_s
+            silent = now - told_at > _STALE_INTERVALS * self.interval_s
             if silent or not worker.up or worker not in workers:
                 del self._told_at[worker]
                 for rank in self._fleet.ranks(worker):

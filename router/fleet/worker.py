@@ -4,6 +4,7 @@ from router.engines.base import Condition, WorkerReport
 from router.fleet.budget import Budget
 from router.fleet.circuit import Circuit, State
 from router.fleet.load import Load
+from router.fleet.target import Role, Target
 from router.ids import WorkerId
 from router.upstream.pool import Address, Pool
 
@@ -13,8 +14,8 @@ class Worker:
     written by `fleet.health`, the load by leases.
 
     `rank` None: the server has only one. Ranks share URL, pool, health and report; `process` is the id of the
-    first. `up`: it answers health checks; `condition`: what it does with requests then; `drained`: an operator wants it to
-    be given no more; `circuit`: what its answers to requests say.
+    first. `target`: how it is described where it is known from. `up`: it answers health checks; `condition`: what it does
+    with requests then; `circuit`: what its answers to requests say.
     """
 
     __slots__ = (
@@ -22,7 +23,6 @@ class Worker:
         "budget",
         "circuit",
         "condition",
-        "drained",
         "failures",
         "id",
         "last_error",
@@ -32,14 +32,14 @@ class Worker:
         "process",
         "rank",
         "report",
+        "target",
         "up",
-        "url",
         "wire_id",
     )
 
     def __init__(
         self,
-        url: str,
+        target: Target,
         pool: Pool,
         order: int,
         rank: int | None = None,
@@ -49,7 +49,7 @@ class Worker:
         self.id = WorkerId(f"{self.process}#{rank}") if rank else self.process
         self.wire_id = self.id.encode("ascii")
         self.authority = pool.address.authority.encode("ascii")
-        self.url = url
+        self.target = target
         self.pool = pool
         self.order = order
         self.rank = rank
@@ -59,7 +59,6 @@ class Worker:
         self.budget = Budget()
         self.up = False
         self.condition = Condition.SERVING
-        self.drained = False
         self.failures = 0
         self.last_error: str | None = None
 
@@ -69,13 +68,35 @@ class Worker:
     @property
     def serves(self) -> bool:
         """It takes requests, as far as it and its operators say."""
-        return self.up and self.condition is Condition.SERVING and not self.drained
+        return (
+            self.up
+            and self.condition is Condition.SERVING
+            and self.employed
+            and not self.target.leaving
+        )
+
+    @property
+    def employed(self) -> bool:
+        """It is for whole requests, and nobody took it out of use."""
+        return not self.target.drained and self.target.role is not Role.PREFILL
+
+    @property
+    def leaving(self) -> bool:
+        """It will be gone, as it says itself or whoever runs it."""
+        return self.target.leaving or self.condition is Condition.DRAINING
+
+    @property
+    def url(self) -> str:
+        """Its base URL."""
+        return self.target.url
 
     def state(self, now: float) -> str:
         """One of `WORKER_STATES`, for people and metrics."""
         if not self.up:
             return Condition.ILL
-        if self.drained:
+        if self.target.service is not None and self.circuit.plain and not self.target.drained:
+            return FALLBACK
+        if self.target.drained or self.target.leaving:
             return Condition.DRAINING
         if self.condition is not Condition.SERVING:
             return self.condition
@@ -88,9 +109,9 @@ class Worker:
 
     def beside(self, rank: int, order: int) -> "Worker":
         """Another rank of the same server."""
-        other = Worker(self.url, self.pool, order, rank, self.circuit)
+        other = Worker(self.target, self.pool, order, rank, self.circuit)
         other.up, other.failures, other.last_error = self.up, self.failures, self.last_error
-        other.condition, other.drained = self.condition, self.drained
+        other.condition = self.condition
         return other
 
 
@@ -99,6 +120,8 @@ _CIRCUIT_STATES: dict[State, str] = {
     State.OPEN: "ejected",
     State.PROBATION: "probation",
 }
+FALLBACK = "fallback"
+"""The state of a service that stands in: it is no worker."""
 WORKER_STATES = (*Condition, "ejected", "probation")
 
 

@@ -146,6 +146,11 @@ class Knowledge:
         if isinstance(identity, TokenIdentity):
             self._later(partial(self._reported.settled, worker, identity))
 
+    def refused(self, worker: WorkerId, identity: Identity, held: int) -> None:
+        """`worker` held that many blocks of the prompt when it was sent it, and did not read it."""
+        if not isinstance(identity, TokenIdentity):
+            self._predicted.refused(worker, identity, held)
+
     def _later(self, step: Callable[[], None]) -> None:
         self._later_steps.append((perf_counter() + _SETTLE_S, step))
 

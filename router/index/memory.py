@@ -88,6 +88,18 @@ class MemoryIndex:
                 self._count += 1
         self._shrink(shelf)
 
+    def take_back(self, worker: WorkerId, identity: Identity, held: int) -> None:
+        """The prompt was not computed there after all: what it added to the `held` leading blocks is not held. Another prompt
+        that shares some of that and was sent since says so again when it is sent next.
+        """
+        shelf = self._shelves.get(worker)
+        if shelf is None:
+            return
+        for key in identity.keys[held:]:
+            tokens = shelf.blocks.pop(key, None)
+            if tokens is not None:
+                self._drop(shelf, key, tokens)
+
     def end(self, worker: WorkerId, key: BlockKey, tail: Tail) -> None:
         """Note how a prompt ended behind `key`; forgotten with the block."""
         shelf = self._shelves.get(worker)
@@ -144,7 +156,9 @@ class MemoryIndex:
                 self._evict(fullest)
 
     def _evict(self, shelf: _Shelf) -> None:
-        key, tokens = shelf.blocks.popitem(last=False)
+        self._drop(shelf, *shelf.blocks.popitem(last=False))
+
+    def _drop(self, shelf: _Shelf, key: BlockKey, tokens: float) -> None:
         shelf.tails.pop(key, None)
         shelf.tokens = shelf.tokens - tokens if shelf.blocks else 0.0
         self._count -= 1

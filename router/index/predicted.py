@@ -51,6 +51,10 @@ class PredictedIndex:
         """The prompt is on its way to `worker`: the next one like it can count on that."""
         self._memory.sent(worker, identity)
 
+    def refused(self, worker: WorkerId, identity: Identity, held: int) -> None:
+        """`worker` did not read the prompt that it was sent when it held that many of its blocks."""
+        self._memory.take_back(worker, identity, held)
+
     def cached_tokens(self, worker: WorkerId, identity: Identity, blocks: int) -> float:
         """How much of the prompt `worker` has cached, given that it holds the first `blocks` blocks.
 

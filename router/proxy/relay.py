@@ -30,6 +30,10 @@ _WHOLE = {500: 4_096, 200: 262_144}
 _NO_HEAD: tuple[int, Headers, int | None] = (0, [], None)
 
 
+def _all(headers: Headers) -> Headers:
+    return headers
+
+
 class Relay:
     """Handles the answer of one attempt, or of several that continue each other (`upstream.connection.ResponseHandler`).
 
@@ -43,7 +47,7 @@ class Relay:
     """
 
     __slots__ = (
-        "_added", "_begun", "_downstream", "_events", "_head", "_held", "_itl", "_judged",
+        "_added", "_begun", "_downstream", "_events", "_given", "_head", "_held", "_itl", "_judged",
         "_lost", "_may_refuse", "_on_end", "_on_first_token", "_opaque", "_sifts", "_tail",
         "_tail_bytes", "_tail_limit", "answered", "drains", "failed", "first_token_at", "head",
         "is_stream", "last_token_at", "open_ended", "refused", "retry_after_s", "status",
@@ -80,8 +84,17 @@ class Relay:
         if downstream.started:
             self.adopt()
 
-    def expect(self, *, may_refuse: bool, generates: bool = False) -> None:
-        """Another attempt begins. `generates`: the worker may end the answer on its own account."""
+    def expect(
+        self,
+        *,
+        may_refuse: bool,
+        generates: bool = False,
+        given: Callable[[Headers], Headers] | None = None,
+    ) -> None:
+        """Another attempt begins. `generates`: the worker may end the answer on its own account; `given`: what of its
+        header fields the client is given.
+        """
+        self._given = given or _all
         self._judged = _WHOLE if generates else _ERRORS
         self.refused = False
         self.answered = 0
@@ -122,7 +135,7 @@ class Relay:
 
     def on_informational(self, status: int, headers: Headers) -> None:
         """Interim answers are for the client."""
-        self._downstream.inform(status, response_headers(headers))
+        self._downstream.inform(status, self._given(response_headers(headers)))
 
     def on_response(self, status: int, headers: Headers, length: int | None) -> None:
         """Start the client's answer, unless more must be seen of it first."""
@@ -207,7 +220,7 @@ class Relay:
         """Give the client the worker's head."""
         status, headers, length = self._head
         self._begun = True
-        self._downstream.start(status, response_headers(headers) + self._added, length)
+        self._downstream.start(status, self._given(response_headers(headers)) + self._added, length)
 
     def _continue(self, status: int, fields: dict[bytes, bytes]) -> None:
         """The client has a stream's head already: an error can only be told in the stream."""

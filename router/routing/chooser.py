@@ -74,6 +74,10 @@ class Immediate:
     def __len__(self) -> int:
         return 0
 
+    def depths(self) -> Mapping[str | None, int]:
+        """Nobody waits."""
+        return {}
+
     def offer(self, question: Question) -> Decision:
         """The policy's choice; a single candidate needs none."""
         choice = _only(question) if len(question.candidates) == 1 else self._policy(question)

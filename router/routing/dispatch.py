@@ -1,7 +1,7 @@
 """Where a request goes and when: at once where it may, else as soon as something has changed in its favour."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import perf_counter
 from typing import Any
 
@@ -39,6 +39,10 @@ class Dispatch:
     def __len__(self) -> int:
         """How many wait."""
         return len(self._admission)
+
+    def depths(self) -> Mapping[str | None, int]:
+        """The same, by the model they are for (None: they name none)."""
+        return self._admission.depths()
 
     @property
     def policy(self) -> str:

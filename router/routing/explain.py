@@ -67,9 +67,9 @@ class Prospect(msgspec.Struct, frozen=True):
 
 
 class Excluded(msgspec.Struct, frozen=True):
-    """A worker that cannot be chosen. `why`: it is `down`, the `model_not_served` there, the request names an
-    `other_rank`, or it goes to one that it names (`pinned_elsewhere`) or that stores what it refers to
-    (`stored_elsewhere`).
+    """A worker that cannot be chosen. `why`: it is in another state than `up`, the `model_not_served` there, it only stands
+    in for others (`fallback`), the request names an `other_rank`, or it goes to one that it names (`pinned_elsewhere`) or
+    that stores what it refers to (`stored_elsewhere`).
     """
 
     id: str
@@ -205,7 +205,7 @@ def _prospect(
 
 def _excluded(fleet: Fleet, question: Question, bound: str) -> Iterator[Excluded]:
     elsewhere = {PINNED: "pinned_elsewhere", HOME: "stored_elsewhere"}.get(bound)
-    model = question.request.model
+    model, now = question.request.model, question.now
     for worker in fleet:
         if worker in question.candidates:
             continue
@@ -213,10 +213,13 @@ def _excluded(fleet: Fleet, question: Question, bound: str) -> Iterator[Excluded
             yield Excluded(worker.id, "down")
         elif elsewhere is not None:
             yield Excluded(worker.id, elsewhere)
-        elif model is None or model in worker.report.models:
-            yield Excluded(worker.id, "other_rank")
-        else:
+        elif model is not None and model not in worker.report.models:
             yield Excluded(worker.id, "model_not_served")
+        elif worker.target.service is not None:
+            yield Excluded(worker.id, "fallback")
+        else:
+            state = worker.state(now)
+            yield Excluded(worker.id, "other_rank" if state == "up" else state)
 
 
 def _outcome(waits: str) -> Outcome:

@@ -47,7 +47,7 @@ class Intake:
         pinned = request.incoming.by_name.get(b"x-router-worker")
         if pinned is not None:
             worker = self._fleet.get(pinned.decode("latin-1"))
-            if worker is None:
+            if worker is None or worker.target.service is not None:
                 raise unknown_worker(pinned.decode("latin-1"))
             return (self.meant(worker, request),), PINNED
         candidates = self.able(request)

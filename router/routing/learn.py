@@ -92,6 +92,10 @@ class Learner:
         """`worker` has read the whole prompt."""
         self._index.begun(worker, identity)
 
+    def refused(self, decision: Decision, identity: Identity) -> None:
+        """The worker answered with an error, and has not read the prompt."""
+        self._index.refused(decision.worker.id, identity, decision.blocks)
+
     def over(self, worker: WorkerId, identity: Identity) -> None:
         """`worker` has no more to do with a prompt that it was sent, and never began to answer."""
         self._index.over(worker, identity)

@@ -125,3 +125,6 @@ class Admission(Protocol):
 
     def __len__(self) -> int:
         """How many wait."""
+
+    def depths(self) -> Mapping[str | None, int]:
+        """The same, by the model they are for (None: they name none)."""

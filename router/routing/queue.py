@@ -64,6 +64,11 @@ class LateBinding(Waiting):
         self._random = random.Random(seed)  # noqa: S311 - ties, not secrets
         self._lanes: dict[str | None, Lane] = {}
 
+    def set_options(self, options: QueueOptions) -> None:
+        """From now on these."""
+        super().set_options(options)
+        self.room.options = options
+
     # -- arrivals ------------------------------------------------------------------------------
 
     def offer(self, question: Question) -> Decision | None:

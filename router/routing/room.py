@@ -19,14 +19,14 @@ class Room:
 
     def __init__(self, cost: CostModel, options: QueueOptions) -> None:
         self._cost = cost
-        self._options = options
+        self.options = options
 
     def at(self, worker: Worker, now: float) -> bool:
         """There is room for something: less prefill than one step takes, and a sequence free."""
-        load, options = worker.load, self._options
+        load, options = worker.load, self.options
         if load.inflight + load.foreign >= options.max_inflight:
             return False
-        if not load.pending:
+        if not load.pending or worker.target.service is not None:
             return True
         rates = self._cost.rates
         speed = rates.middle / rates.scale(worker.id)
@@ -49,7 +49,7 @@ class Room:
     def lacking(self, question: Question, worker: Worker, now: float) -> str:
         """Why the request cannot be sent to `worker` now; empty when it can."""
         load = worker.load
-        if load.inflight + load.foreign >= self._options.max_inflight:
+        if load.inflight + load.foreign >= self.options.max_inflight:
             return "max_inflight"
         if not self.at(worker, now):
             return "prefill_pending"

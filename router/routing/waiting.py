@@ -1,7 +1,8 @@
 """What all queues have in common: who waits, taking turns, and the ways out that are not a turn."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 
 from router.errors import RouterError, waited_too_long
 from router.routing.lane import Ticket
@@ -25,6 +26,14 @@ class Waiting(ABC):
 
     def __len__(self) -> int:
         return len(self._tickets)
+
+    def depths(self) -> Mapping[str | None, int]:
+        """How many wait, by model."""
+        return Counter(ticket.question.request.model for ticket in self._tickets.values())
+
+    def set_options(self, options: QueueOptions) -> None:
+        """From now on these."""
+        self.options = options
 
     @abstractmethod
     def withdraw(self, waiter: Waiter) -> None:

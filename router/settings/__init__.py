@@ -7,12 +7,17 @@ from typing import Self
 
 from pydantic import ConfigDict, field_validator, model_validator
 
+from router.fleet.worker import worker_id
 from router.settings.access import AccessSettings
 from router.settings.caches import CacheSettings
 from router.settings.choosing import ChoosingSettings
+from router.settings.discovery import DiscoverySettings
+from router.settings.fallback import FallbackSettings
+from router.settings.observing import ObservingSettings
 from router.settings.serving import ServingSettings
 from router.settings.sharing import SharingSettings
 from router.settings.workers import WorkerSettings
+from router.upstream.pool import Address
 
 
 class Settings(
@@ -20,14 +25,25 @@ class Settings(
     CacheSettings,
     ChoosingSettings,
     AccessSettings,
+    ObservingSettings,
     ServingSettings,
+    FallbackSettings,
+    DiscoverySettings,
     WorkerSettings,
 ):  # pydantic lists the last one's fields first
     """Every setting; the descriptions are the reference in README."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    @field_validator("workers", "allow_paths", "session_headers", mode="before")
+    @field_validator(
+        "workers",
+        "allow_paths",
+        "session_headers",
+        "workers_dns",
+        "dns_nameservers",
+        "kubernetes_namespaces",
+        mode="before",
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         """Lists may be written with commas, as an environment variable has to."""
@@ -44,9 +60,29 @@ class Settings(
                 raise ValueError(f"{name} needs: pip install 'prefix-router[lmcache]'")
         if self.redis_url and not find_spec("redis"):
             raise ValueError("redis_url needs: pip install 'prefix-router[redis]'")
+        if self.fallback_url and _id(self.fallback_url) in map(_id, self.workers):
+            raise ValueError(
+                "fallback_url is at the address of a worker: one of the two would not be there"
+            )
         if self.sidecar and not self.redis_url:
             raise ValueError("sidecar needs a redis_url")
         return self
+
+    @property
+    def finds_workers(self) -> bool:
+        """Somebody answers requests, or may be found that does."""
+        return bool(
+            self.workers
+            or self.fallback_url
+            or self.workers_file
+            or self.workers_dns
+            or self.kubernetes_service
+            or self.kubernetes_selector
+        )
+
+
+def _id(url: str) -> str:
+    return worker_id(Address.parse(url.rstrip("/").removesuffix("/v1")))
 
 
 def hub_cache(settings: Settings) -> Path:

@@ -164,8 +164,9 @@ class Facts(msgspec.Struct, frozen=True, array_like=True):
 
     `models` to `ranks` are its report, as in `engines.base.WorkerReport`. `block`: tokens in a block, of a worker whose
     events are followed; 0: they are not. `whole`: it tells all that it holds. `life` counts how often what it told was
-    begun anew: blocks that are stamped with another one do not count. `condition`: an `engines.base.Condition`. `drained` is
-    told under a name of its own (`facts.drain_key`), by whichever router was asked to.
+    begun anew: blocks that are stamped with another one do not count. `condition`: an `engines.base.Condition`. `drained` and
+    `wanted` (a URL, or that it is not) are told under names of their own by whichever router was asked to, with the Unix time
+    `at` that it was said and perhaps a `proof` of who said it (`orders`).
     """
 
     up: bool = False
@@ -179,6 +180,9 @@ class Facts(msgspec.Struct, frozen=True, array_like=True):
     life: int = 0
     condition: str = "up"
     drained: bool = False
+    wanted: str = ""
+    at: float = 0.0
+    proof: str = ""
 
 
 class Store(Protocol):

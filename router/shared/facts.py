@@ -13,6 +13,7 @@ from router.shared.base import Facts, Registry
 from router.shared.board import BoardKeeper
 from router.shared.bond import Bond
 from router.shared.leases import Leases
+from router.shared.orders import Orders
 
 _TICK_S = 0.25
 _TIMEOUT_S = 2.0
@@ -50,11 +51,11 @@ class FactsKeeper:
         self._board = board
         self._leases = leases
         self._bond = bond
+        self.orders = Orders()
         self._takes_over = takes_over
         self._known: dict[WorkerId, Facts] = {}
         self._next: dict[WorkerId, int] = {}
         self._begun: set[WorkerId] = set()
-        self._drained: dict[WorkerId, bool] = {}
         self._version = 0
         self._ticks = 0
 
@@ -78,7 +79,8 @@ class FactsKeeper:
 
     def forget_all(self) -> None:
         """The store was emptied: all is to be told again."""
-        self._version, self._known, self._drained = 0, {}, {}
+        self._version, self._known = 0, {}
+        self.orders.tell_again()
 
     def told(self) -> Iterator[tuple[WorkerId, Told]]:
         """Workers whose events others follow, and tell of, while they can be heard."""
@@ -102,8 +104,9 @@ class FactsKeeper:
         changed: Mapping[WorkerId, Facts] = {}
         if news or self._version != self._board.facts:
             self._version, changed = await self._registry.facts(self._version, news)
+            self.orders.told(news)
             self._known |= changed
-            self._take_drains(changed)
+            self.orders.take(changed)
         if self._takes_over:
             all_of_them = self._ticks % _SWEEP_TICKS == 0
             self._take_over_from(self._known if all_of_them else changed)
@@ -119,23 +122,7 @@ class FactsKeeper:
         heard = self.heard()
         mine = {w.id: self._facts(w, heard) for w in self._fleet if self._leases.owns(w.id)}
         news = {w: facts for w, facts in mine.items() if facts != self._known.get(w)}
-        return news | self._drains()
-
-    def _drains(self) -> dict[WorkerId, Facts]:
-        """Workers that an operator took out of use here, or back into it."""
-        news = {}
-        for worker in self._fleet.processes():
-            if worker.drained != self._drained.get(worker.id, False):
-                self._drained[worker.id] = worker.drained
-                news[drain_key(worker.id)] = Facts(drained=worker.drained)
-        return news
-
-    def _take_drains(self, changed: Mapping[WorkerId, Facts]) -> None:
-        for worker in self._fleet.processes():
-            told = changed.get(drain_key(worker.id))
-            if told is not None and told.drained != worker.drained:
-                self._drained[worker.id] = told.drained
-                self._fleet.drain(worker, drained=told.drained)
+        return news | self.orders.news()
 
     def _facts(self, worker: Worker, heard: Mapping[WorkerId, Told]) -> Facts:
         told, report = heard.get(worker.id, Told(0, False)), worker.report
@@ -163,11 +150,6 @@ class FactsKeeper:
             self._fleet.mark_up(worker)
         elif worker.up:
             self._fleet.mark_down(worker, "so says the router that looks after it")
-
-
-def drain_key(worker: WorkerId) -> WorkerId:
-    """Under which it is told whether the worker is drained; no worker is called like that."""
-    return WorkerId(f"/drained/{worker}")
 
 
 def _now() -> int:

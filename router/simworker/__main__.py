@@ -1,5 +1,6 @@
 """`python -m router.simworker`: start one simulated worker."""
 
+import socket
 from typing import Any
 
 import click
@@ -95,7 +96,21 @@ def main(
         config = WorkerConfig(models=models, itl_s=itl_ms / 1000, **options)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
+    _require_free(config.host, config.port)
     run(config, drain_s=shutdown_timeout, exit_with_parent=exit_with_parent, log_level=log_level)
+
+
+class _TakenError(click.ClickException):
+    exit_code = 2
+
+
+def _require_free(host: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        reason = str(error.strerror).partition(" (while")[0]
+        raise _TakenError(f"{host}:{port}: {reason}; try another --port") from None
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ def _card(worker: Worker, model: str) -> dict[str, Any]:
     permission = {
         "id": f"modelperm-{new_id()}",
         "object": "model_permission",
-        "created": worker.started_at,
+        "created": int(worker.started_at),
         "allow_create_engine": False,
         "allow_sampling": True,
         "allow_logprobs": True,
@@ -36,7 +36,7 @@ def _card(worker: Worker, model: str) -> dict[str, Any]:
     return {
         "id": model,
         "object": "model",
-        "created": worker.started_at,
+        "created": int(worker.started_at),
         "owned_by": "vllm",
         "root": adapter_path(model),
         "parent": None if model == base else base,
@@ -64,7 +64,7 @@ async def load(worker: Worker, _request: Request, reply: Reply) -> None:
 
 async def metrics(worker: Worker, _request: Request, reply: Reply) -> None:
     """GET /metrics."""
-    await reply.text(exposition(worker.engines), content_type=CONTENT_TYPE)
+    await reply.text(exposition(worker.engines, worker.started_at), content_type=CONTENT_TYPE)
 
 
 async def kv_event_sources(worker: Worker, _request: Request, reply: Reply) -> None:

@@ -9,10 +9,14 @@ from router.simworker.stats import Histogram
 CONTENT_TYPE = b"text/plain; version=1.0.0; charset=utf-8"
 
 
-def exposition(engines: Sequence[Engine]) -> bytes:
-    """Everything at this moment."""
+def exposition(engines: Sequence[Engine], started_at: float) -> bytes:
+    """Everything at this moment. `started_at`: seconds since 1970."""
     pages = [(*_gauges(each), *_counters(each), *_histograms(each)) for each in engines]
-    lines: list[str] = []
+    lines = [
+        "# HELP process_start_time_seconds Start time of the process since unix epoch in seconds.",
+        "# TYPE process_start_time_seconds gauge",
+        f"process_start_time_seconds {started_at!r}",
+    ]
     for families in zip(*pages, strict=True):
         lines += families[0].head
         for family in families:

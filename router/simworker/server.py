@@ -3,6 +3,8 @@
 import asyncio
 import os
 import signal
+import socket
+import sys
 from threading import Thread
 from types import FrameType
 
@@ -29,6 +31,15 @@ class _Server(uvicorn.Server):
         self._drain_s = drain_s
         self._stopping = False
         worker.on_death = self._exit_soon
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            host, port = self.config.host, self.servers[0].sockets[0].getsockname()[1]
+            shown = f"[{host}]" if ":" in host else host
+            models = ", ".join(self._worker.config.models)
+            sys.stdout.write(f"simulated worker {models} on http://{shown}:{port}\n")
+            sys.stdout.flush()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """As vLLM does: while it drains it still listens, says it is healthy, and refuses every request."""

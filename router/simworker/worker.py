@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from router.simworker.config import WorkerConfig
 from router.simworker.engine import Engine
-from router.simworker.fields import unix_now
 from router.simworker.generate import Generator
 from router.simworker.http import Request, bad_request
 from router.simworker.publisher import EventPublisher
@@ -21,7 +21,7 @@ class Worker:
     config: WorkerConfig
     engines: list[Engine]
     store: ResponseStore
-    started_at: int
+    started_at: float
     tasks: asyncio.TaskGroup | None = None
     on_death: Callable[[], None] | None = None
     _turn: int = 0
@@ -30,7 +30,7 @@ class Worker:
     def create(cls, config: WorkerConfig) -> "Worker":
         """A worker that is not running yet."""
         engines = [Engine(config, rank) for rank in range(config.data_parallel_size)]
-        return cls(config, engines, ResponseStore(), unix_now())
+        return cls(config, engines, ResponseStore(), datetime.now(UTC).timestamp())
 
     @property
     def engine(self) -> Engine:

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from prometheus_client.metrics_core import CounterMetricFamily, Metric
 
+from router.telemetry.labels import LIMITS, OUTCOMES, from_zero
+
 
 class TenantSample(NamedTuple):
     """A tenant's requests by outcome, tokens by kind, and refusals by the limit that was reached."""
@@ -39,11 +41,11 @@ class AccessSamples:
             labels=("tenant", "limit"),
         )
         for sample in self.tenants():
-            for family, counts in (
-                (requests, sample.outcomes),
-                (tokens, sample.tokens),
-                (limited, sample.limited),
+            for family, counts, known in (
+                (requests, sample.outcomes, OUTCOMES),
+                (tokens, sample.tokens, ()),
+                (limited, sample.limited, LIMITS),
             ):
-                for label, count in counts.items():
+                for label, count in from_zero(counts, known):
                     family.add_metric((sample.tenant, label), count)
         yield from (requests, tokens, limited)

@@ -4,14 +4,15 @@ Request lines are encoded at once and written in batches, off the request's path
 cost as much as relaying a small answer. A thread writes them: whoever reads them may be slow, or gone.
 """
 
+import json
 import logging
 import os
 import select
 import sys
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from queue import SimpleQueue
-from threading import Thread
 from typing import Any, Protocol
 
 import msgspec
@@ -43,6 +44,7 @@ class RequestLine(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     duration_ms: float
     attempts: int
     resumed: int = 0
+    trace_id: str | None = None
 
 
 def timestamp(epoch_s: float) -> str:
@@ -51,17 +53,27 @@ def timestamp(epoch_s: float) -> str:
 
 
 def as_text(line: RequestLine) -> bytes:
-    """The line for a person's terminal."""
+    """The line for a person's terminal, which nothing that a client chose moves or breaks."""
     cached = "-" if line.cached_tokens is None else line.cached_tokens
     ttft = "-" if line.ttft_ms is None else f"{line.ttft_ms:.0f} ms"
     queued = f" queued={line.queue_ms:.0f} ms" if line.queue_ms else ""
     tenant = f" tenant={line.tenant}" if line.tenant else ""
-    return (
+    text = (
         f"{line.ts[11:23]} {line.status} {line.outcome:<9} {line.endpoint}{tenant} model={line.model or '-'} "
         f"worker={line.worker or '-'} ({line.reason}) prompt={line.prompt_tokens or '-'} "
         f"cached={line.predicted_cached_tokens or 0}/{cached}{queued} ttft={ttft} took={line.duration_ms:.0f} ms"
-        f"{f' error={line.error}' if line.error else ''} id={line.request_id}\n"
-    ).encode()
+        f"{f' error={line.error}' if line.error else ''} id={line.request_id}"
+    )
+    return f"{_printable(text)}\n".encode()
+
+
+def _printable(text: str) -> str:
+    """The text, with escapes for what moves the cursor, ends the line or cannot be encoded."""
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
+    )
 
 
 class Timestamps:
@@ -128,7 +140,7 @@ class ThreadedSink:
         self._limit = limit_bytes
         self._queue: SimpleQueue[bytes | None] = SimpleQueue()
         # A daemon: a reader that never reads must not keep the process from ending.
-        self._thread = Thread(target=self._run, name="request-log", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="request-log", daemon=True)
         # Each counter is written by one side only, so that none needs a lock.
         self._taken = self._refused = self._told = 0
         self._done = self._unwritten = 0
@@ -207,21 +219,35 @@ class JsonFormatter(logging.Formatter):
     """The process's own records as JSON objects."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line per record; a traceback goes into `exception`."""
+        """One line of ASCII per record, whatever it is made of; a traceback goes into `exception`."""
         entry = {
             "ts": timestamp(record.created),
             "event": "log",
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": _message(record),
         }
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
-        return _ENCODER.encode(entry).decode()
+        if record.stack_info:
+            entry["stack"] = record.stack_info
+        return json.dumps(entry, separators=(",", ":"))  # spelt as request lines are
+
+
+def _message(record: logging.LogRecord) -> str:
+    """What the record says, also where its arguments do not fit: else `logging` would print that, and not as JSON."""
+    try:
+        return record.getMessage()
+    except Exception as error:  # noqa: BLE001 - it comes from anybody's `__str__`
+        return (
+            f"{record.msg!r} cannot be formatted with {len(record.args or ())} arguments: {error!r}"
+        )
 
 
 def configure_logging(*, json: bool, level: str) -> None:
-    """Send the process's records to standard error."""
+    """Send the process's records to standard error, and as records what Python would print there itself: warnings and, where
+    lines are JSON, exceptions that nobody caught.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         JsonFormatter()
@@ -231,3 +257,12 @@ def configure_logging(*, json: bool, level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    logging.captureWarnings(capture=True)
+    if json:
+        sys.excepthook = lambda _kind, error, _trace: _uncaught(error)
+        sys.unraisablehook = lambda it: _uncaught(it.exc_value)
+        threading.excepthook = lambda it: _uncaught(it.exc_value)
+
+
+def _uncaught(error: BaseException | None) -> None:
+    logger.critical("an exception was not caught: %r", error, exc_info=error)

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from router.telemetry.labels import SHARED_FAILURES, from_zero
+
 
 class SharedSample(NamedTuple):
     """The shared Redis, as this router finds it. `failures` by reason; blocks that it was told of, that could not be
@@ -58,6 +60,6 @@ class SharedSamples:
             blocks.add_metric(("lost",), sample.lost)
             routers.add_metric(("leads",), sample.leaders)
             routers.add_metric(("follows",), sample.followers)
-            for reason, count in sample.failures.items():
+            for reason, count in from_zero(sample.failures, SHARED_FAILURES):
                 failures.add_metric((reason,), count)
         yield from (up, failures, blocks, waiting, routers, leased)

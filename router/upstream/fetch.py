@@ -1,10 +1,12 @@
 """Small requests of the router's own (probes, questions): the whole answer, in memory."""
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
-from router.errors import RouterError, bad_response
+from router.errors import bad_response
 from router.ids import Headers
+from router.upstream.answers import TooLongError, Whole
 from router.upstream.headers import RequestLine, request_head
 from router.upstream.pool import Pool
 
@@ -19,42 +21,13 @@ class Answer:
     body: bytes
 
 
-@dataclass(slots=True)
-class _Collector:
-    """Gathers an answer (`upstream.connection.ResponseHandler`)."""
+class Call(NamedTuple):
+    """A request of the router's own; `path` is below the base URL."""
 
-    worker: str
-    done: "asyncio.Future[Answer]"
-    status: int = 0
-    parts: list[bytes] = field(default_factory=list)
-    size: int = 0
-    ended: bool = False
-
-    def on_informational(self, status: int, headers: Headers) -> None:
-        pass
-
-    def on_response(self, status: int, headers: Headers, length: int | None) -> None:
-        self.status = status
-
-    def on_body(self, data: bytes) -> None:
-        self.parts.append(data)
-        self.size += len(data)
-        if self.size > _LIMIT_BYTES and not self.done.done():
-            self.parts.clear()
-            self.done.set_exception(bad_response(self.worker, f"more than {_LIMIT_BYTES} bytes"))
-
-    def on_read(self) -> None:
-        pass
-
-    def on_complete(self, trailers: Headers) -> None:
-        self.ended = True
-        if not self.done.done():
-            self.done.set_result(Answer(self.status, b"".join(self.parts)))
-
-    def on_lost(self, error: RouterError) -> None:
-        self.ended = True
-        if not self.done.done():
-            self.done.set_exception(error)
+    method: bytes
+    path: bytes
+    headers: Headers
+    body: bytes = b""
 
 
 async def fetch(
@@ -66,26 +39,38 @@ async def fetch(
     body: bytes | None = None,
     reuse: bool = False,
 ) -> Answer:
-    """GET `path` below the worker's base URL, or POST the JSON `body` there; `reuse`: over a kept-alive connection
-    if there is one, else over a new one.
-
-    Raises `RouterError` when the worker cannot be reached or breaks off, TimeoutError after `timeout_s`.
-    """
-    headers = [(b"authorization", b"Bearer " + api_key.encode())] if api_key else []
+    """GET `path` below the worker's base URL, or POST the JSON `body` there (`send`)."""
+    headers = bearer(api_key)
     if body is not None:
         headers.append((b"content-type", b"application/json"))
     method = b"GET" if body is None else b"POST"
-    line = RequestLine(method, pool.address.prefix + path.encode("ascii"), b"router-probe")
-    sent = body or b""
-    head = request_head(line, pool.name.encode(), headers, len(sent))
+    call = Call(method, path.encode("ascii"), headers, body or b"")
+    return await send(pool, call, timeout_s=timeout_s, reuse=reuse)
+
+
+def bearer(key: str | None) -> Headers:
+    """The field that shows the key."""
+    return [(b"authorization", b"Bearer " + key.encode("ascii"))] if key else []
+
+
+async def send(pool: Pool, call: Call, *, timeout_s: float, reuse: bool = False) -> Answer:
+    """Make the call; `reuse`: over a kept-alive connection if there is one, else over a new one.
+
+    Raises `RouterError` when the worker cannot be reached or breaks off, TimeoutError after `timeout_s`.
+    """
+    line = RequestLine(call.method, pool.address.prefix + call.path, b"router-probe")
+    head = request_head(line, pool.name.encode(), call.headers, len(call.body))
     async with asyncio.timeout(timeout_s):
         connection = (pool.take() if reuse else None) or await pool.connect()
-        collector = _Collector(pool.name, asyncio.get_running_loop().create_future())
+        answer = Whole(_LIMIT_BYTES)
         reads = connection.reads
-        connection.send(head, sent, collector, is_head=False)
+        connection.send(head, call.body, answer, is_head=False)
         try:
-            return await collector.done
+            await answer.done
+        except TooLongError as error:
+            raise bad_response(pool.name, str(error)) from None
         finally:
             pool.discount(connection.reads - reads)
-            if not collector.ended:
+            if not answer.ended:
                 connection.abort()
+    return Answer(answer.status, bytes(answer.body))

@@ -5,6 +5,7 @@ import errno
 import ssl
 import time
 from dataclasses import dataclass
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from router import errors
@@ -56,21 +57,29 @@ class Pool:
     """Connections to one worker.
 
     `idle_s` must stay below the worker's keep-alive time (uvicorn's default is 5 s), or requests meet
-    connections that are being closed.
+    connections that are being closed. `server_name`: what the worker's certificate is for, where that is not its host.
     """
 
     def __init__(
-        self, address: Address, tls: ssl.SSLContext | None, *, connect_s: float, idle_s: float
+        self,
+        address: Address,
+        tls: ssl.SSLContext | None,
+        *,
+        connect_s: float,
+        idle_s: float,
+        server_name: str = "",
     ) -> None:
         self.address = address
         self.name = address.authority
         self.hosts = frozenset({address.host})
         self._tls = tls if address.tls else None
+        self._server_name = (server_name or address.host) if self._tls else None
         self._connect_s = connect_s
         self._idle_s = idle_s
         self._idle: list[Connection] = []
         self._open: set[Connection] = set()
         self._reads = 0
+        self._connecting = 0
         self._retired = False
 
     def __repr__(self) -> str:
@@ -89,12 +98,23 @@ class Pool:
 
     async def connect(self) -> Connection:
         """Open a connection; raises `RouterError` (retryable) when the worker cannot be reached."""
+        self._connecting += 1
+        try:
+            return await self._connect()
+        finally:
+            self._connecting -= 1
+
+    async def _connect(self) -> Connection:
         loop = asyncio.get_running_loop()
         address, connection = self.address, Connection(self)
         try:
             async with asyncio.timeout(self._connect_s):
                 transport, _ = await loop.create_connection(
-                    lambda: connection, address.host, address.port, ssl=self._tls
+                    lambda: connection,
+                    address.host,
+                    address.port,
+                    ssl=self._tls,
+                    server_hostname=self._server_name,
                 )
         except asyncio.CancelledError:
             connection.abort()  # it may have been made just now
@@ -144,9 +164,9 @@ class Pool:
             connection.look(now, up=up)
 
     @property
-    def open(self) -> int:
-        """How many connections there are."""
-        return len(self._open)
+    def busy(self) -> bool:
+        """There are connections, or soon will be."""
+        return bool(self._open or self._connecting)
 
     @property
     def reads(self) -> int:
@@ -172,3 +192,19 @@ class Pool:
         for connection in list(self._open):
             connection.fail(reason)
         self._idle.clear()
+
+
+def is_loopback(host: str) -> bool:
+    """Only this machine reaches what listens there."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def host_of(authority: str) -> str:
+    """The host of `host:port`; empty where that is none."""
+    try:
+        return urlsplit(f"//{authority}").hostname or ""
+    except ValueError:
+        return ""

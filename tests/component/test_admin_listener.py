@@ -209,9 +209,9 @@ async def test_without_either_they_are_open(worker: FakeWorker, start_router: St
 
 HOST = ("Host", "router:8080")
 BROWSER: dict[str, tuple[Fields, int]] = {
-    "curl": ([HOST], 405),
-    "curl with JSON": ([HOST, ("Content-Type", "application/json")], 405),
-    "own page": ([HOST, ("Origin", "http://router:8080"), ("Sec-Fetch-Site", "same-origin")], 405),
+    "curl": ([HOST], 404),
+    "curl with JSON": ([HOST, ("Content-Type", "application/json")], 404),
+    "own page": ([HOST, ("Origin", "http://router:8080"), ("Sec-Fetch-Site", "same-origin")], 404),
     "other page": ([HOST, ("Origin", "https://evil.example.com")], 403),
     "other port": ([HOST, ("Origin", "http://router:3000")], 403),
     "sandboxed page": ([HOST, ("Origin", "null")], 403),
@@ -225,14 +225,14 @@ BROWSER: dict[str, tuple[Fields, int]] = {
 async def test_changes_are_not_for_other_sites(
     who: str, worker: FakeWorker, start_router: StartRouter
 ) -> None:
-    """405: let in, and told by the route."""
+    """404: let in, and told by the route."""
     router = await start_router(worker)
     fields, status = BROWSER[who]
-    assert (await router.get("/workers", fields, method="POST")).status == status
+    assert (await router.get("/workers/nobody/drain", fields, method="POST")).status == status
     assert (await router.get("/workers", fields)).status == 200
 
 
 async def test_key_is_proof_enough(worker: FakeWorker, start_router: StartRouter) -> None:
     router = await start_router(worker, admin_key="s3cret")
     fields = [*KEY, ("Origin", "https://ops.example.com"), ("Content-Type", "text/plain")]
-    assert (await router.get("/workers", fields, method="POST")).status == 405
+    assert (await router.get("/workers/nobody/drain", fields, method="POST")).status == 404

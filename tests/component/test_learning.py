@@ -25,7 +25,7 @@ def blocks(router: RunningRouter) -> int:
 
 
 def _samples(metrics: Metrics) -> list[Any]:
-    return list(metrics.workers())
+    return list(metrics.workers.state())
 
 
 async def test_asking_for_a_count_fills_no_cache(worker: FakeWorker, router: RunningRouter) -> None:
@@ -74,3 +74,24 @@ async def test_anthropic_usage_counts_the_whole_prompt(
     await router.post(body(), "/v1/messages")
     line = router.lines()[-1]
     assert (line["prompt_tokens"], line["cached_tokens"]) == (1516, 1000)
+
+
+async def test_a_prompt_that_was_refused_is_not_cached(
+    worker: FakeWorker, router: RunningRouter
+) -> None:
+    """vLLM refuses one that is too long at once: nothing of it is in the cache."""
+    await router.post(body(TEXT[:2000]))
+    known = blocks(router)
+    assert known > 0
+    echo = worker.script
+
+    async def refuse(request: Request, wire: Wire) -> None:
+        await wire.json({"error": {"message": "too long"}}, 400)
+
+    for stream in (False, True):
+        worker.script = refuse
+        assert (await router.post(body(TEXT * 3, stream=stream))).status == 400
+        assert blocks(router) == known
+    worker.script = echo
+    assert (await router.post(body(TEXT * 3))).status == 200
+    assert blocks(router) > known

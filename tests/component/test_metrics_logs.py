@@ -15,7 +15,7 @@ TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 KEYS = {
     "ts", "event", "request_id", "tenant", "model", "endpoint", "worker", "policy", "reason", "status", "outcome",
     "error", "prompt_tokens", "completion_tokens", "predicted_cached_tokens", "cached_tokens", "queue_ms",
-    "ttft_ms", "duration_ms", "attempts", "resumed",
+    "ttft_ms", "duration_ms", "attempts", "resumed", "trace_id",
 }  # fmt: skip
 
 
@@ -130,7 +130,7 @@ async def test_page(router: RunningRouter) -> None:
     assert 'router_worker_up{worker="' in page
     names = re.findall(r"^# TYPE (\S+)", page, re.MULTILINE)
     assert len(names) == len(set(names))
-    assert all(name.startswith("router_") for name in names)
+    assert all(name.startswith(("router_", "process_")) for name in names)
 
 
 async def test_inflight_gauge(worker: FakeWorker, router: RunningRouter) -> None:

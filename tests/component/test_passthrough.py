@@ -253,6 +253,13 @@ async def test_unknown_route(router: RunningRouter) -> None:
     assert "allow_paths" in error["message"]
 
 
+@pytest.mark.parametrize("path", ["/chat/completions", "/embeddings", "/responses"])
+async def test_a_base_url_without_its_end(path: str, router: RunningRouter) -> None:
+    response = await router.post({}, path)
+    message = response.json()["error"]["message"]
+    assert (response.status, f"Did you mean /v1{path}?" in message) == (404, True)
+
+
 async def test_allowed_paths(worker: FakeWorker, start_router: StartRouter) -> None:
     router = await start_router(worker, allow_paths=["/own/*", "/exact"])
     for target in ("/own/a", "/own/a/b?x=1", "/exact"):

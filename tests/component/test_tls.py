@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from router.fleet.target import Target
 from router.fleet.worker import Worker
 from tests.component.conftest import StartRouter, StartWorker
 from tests.component.harness import RunningRouter, chat, eventually
@@ -172,3 +173,24 @@ async def test_worker_that_demands_a_certificate_we_do_not_have(
     await eventually(lambda: bool(_error(router.workers[0])))
     assert not router.workers[0].up
     assert (await router.post(chat())).status in (502, 503)
+
+
+async def test_a_worker_s_certificate_may_be_for_its_name(
+    certificate: Certificate, start_worker: StartWorker, start_router: StartRouter
+) -> None:
+    """Where names are resolved, the address is connected to and the name is what is certified."""
+    worker = await start_worker(tls=certificate.server())
+    router = await start_router(worker, worker_ca_file=certificate.cert)
+    url = worker.url.replace("localhost", "127.0.0.1")
+    fleet = router.app.fleet
+
+    def again(name: str) -> Worker:
+        fleet.set_targets([])
+        fleet.set_targets([Target(url=url, server_name=name)])
+        return next(iter(fleet))
+
+    stranger = again("elsewhere.example")
+    await eventually(lambda: stranger.last_error is not None)
+    assert "certificate" in str(stranger.last_error)
+    known = again("localhost")
+    await eventually(lambda: known.up)

@@ -16,12 +16,17 @@ ADMIN = {
     "/v1/responses/{id}": "a stored response: GET, DELETE, and POST to `/cancel`; asked of the worker that stores it",
     "/health": "200 while the router runs",
     "/ping": "the same, as SageMaker asks it",
-    "/ready": "200 when a worker is up and serves a model, else 503",
+    "/ready": "200 when a worker is up and serves a model, or a fallback stands in, else 503",
     "/metrics": "Prometheus metrics of the router",
-    "/workers": "every worker with its state",
+    "/workers": 'every worker with its state; POST `{"url": …}`: have one more',
+    "/workers/{worker}": "DELETE: have the worker not any more; what it has runs to its end",
     "/workers/{worker}/drain": "POST: give the worker no more requests; what it has runs to its end",
     "/workers/{worker}/undrain": "POST: give the worker requests again",
     "/explain": "POST: where a request with this body would go now, and why",
+    "/": "the console, to a browser; else what this is",
+    "/console/{name}": "what the console consists of",
+    "/console/workers/{worker}": "one worker, as `/workers` has it",
+    "/console/stream": "what the console shows, as server-sent events",
     "/v1/models": "every model that a worker serves",
     "/v1/models/{model}": "one model",
 }
@@ -37,7 +42,8 @@ HEADS = {
 def setting_rows() -> Iterator[str]:
     """One row per setting: its name, default and description."""
     for name, field in Settings.model_fields.items():
-        yield f"| `{name}` | {_default(field.default)} | {_cell(field.description or '')} |"
+        default = None if field.default_factory else field.default
+        yield f"| `{name}` | {_default(default)} | {_cell(field.description or '')} |"
 
 
 def _cell(text: str) -> str:

@@ -1,7 +1,6 @@
 """The kinds of trouble that are reported of routers for language models: each has a test here, or a reason."""
 
 _NO_PD = "prefill and decode of one request are not split over workers"
-_NO_KUBERNETES = "workers are given as URLs: Kubernetes is not watched"
 
 REPORTS: dict[str, str | None] = {
     "cancel-during-ttft": None,
@@ -25,8 +24,8 @@ REPORTS: dict[str, str | None] = {
     "consistent-hash-thrash": None,
     "herd-multi-router": None,
     "stale-metrics-burst": None,
-    "ghost-endpoint": _NO_KUBERNETES,
-    "stale-k8s-worker": _NO_KUBERNETES,
+    "ghost-endpoint": None,
+    "stale-k8s-worker": None,
     "startup-one-bad": None,
     "startup-race-zero": None,
     "dead-worker-selected": None,

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Coroutine, Iterable
+from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 from router.engines.base import WorkerReport
@@ -228,6 +229,13 @@ def fleet_of(*names: str, models: tuple[str, ...] = ("m",), up: bool = True) -> 
         if up:
             fleet.mark_up(worker)
     return fleet
+
+
+def drain(fleet: Fleet, worker: Worker, *, drained: bool = True) -> None:
+    """Somebody wants the worker to be given no more requests, or some again."""
+    targets = {each.process: each.target for each in fleet}
+    targets[worker.process] = replace(worker.target, drained=drained)
+    fleet.set_targets(targets.values())
 
 
 def knowledge_of(predicted: PredictedIndex) -> Knowledge:

@@ -18,7 +18,7 @@ from router.prompt.endpoints import PATHS
 from router.routing.peers import HELD
 from router.routing.queue import LateBinding
 from router.routing.registry import POLICIES
-from router.servers import admin_server
+from router.servers import Server, admin_server, local_url
 from router.settings import Settings
 from router.telemetry.logs import RequestLog
 from tests.unit.support import chat, request
@@ -54,7 +54,7 @@ class TestBuild:
         app = make(tenant_header="X-Team", metrics_interval_s=9.0)
         asked = request(chat("q"), headers=[(b"x-team", b"red")])
         assert app.dispatch._caller(asked) == ("red", 0)
-        assert app.poller._interval_s == 9.0
+        assert app.poller.interval_s == 9.0
 
     def test_settings_reach_the_edge(self) -> None:
         app = make(
@@ -122,6 +122,41 @@ def test_what_will_not_do_is_warned_of(
     app_module._warn_of(Settings(**settings), files)
     assert [record.levelname for record in caplog.records] == ["WARNING"] * len(warned)
     assert all(text in caplog.text for text in warned)
+
+
+def test_a_limit_that_nobody_set_is_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    app_module._warn_of(Settings(), 1000)
+    (record,) = caplog.records
+    assert record.levelname == "INFO"
+    assert "ulimit -n" in record.getMessage()
+
+
+@pytest.mark.parametrize("has_console", [True, False])
+async def test_the_console_is_named(caplog: pytest.LogCaptureFixture, *, has_console: bool) -> None:
+    caplog.set_level(logging.INFO)
+    server = Server(server_config(make(host="127.0.0.1", port=0)), has_console=has_console)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(server.serve())
+        while not server.started:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        server.should_exit = True
+    assert (f"console: http://127.0.0.1:{port}/" in caplog.text) is has_console
+
+
+@pytest.mark.parametrize(
+    ("host", "tls", "url"),
+    [
+        ("0.0.0.0", False, "http://127.0.0.1:1"),
+        ("", False, "http://127.0.0.1:1"),
+        ("::", False, "http://[::1]:1"),
+        ("fe80::1", True, "https://[fe80::1]:1"),
+        ("router", False, "http://router:1"),
+    ],
+)
+def test_where_a_browser_finds_it(host: str, url: str, *, tls: bool) -> None:
+    assert local_url(host, 1, tls=tls) == url
 
 
 def test_the_server_s_configuration() -> None:
@@ -242,3 +277,25 @@ class TestRun:
         await run(app, FakeServer(app))  # type: ignore[arg-type]
         assert calls.count("sweep") >= 1
         assert calls[-2:] == ["settle", "flush"]
+
+
+async def test_a_task_that_loses_its_cancellation_is_cancelled_again() -> None:
+    """As drivers do now and then; the router must end all the same."""
+    lost = 0
+
+    async def stubborn() -> None:
+        nonlocal lost
+        while True:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                lost += 1
+                if lost == 2:
+                    raise
+
+    tasks = [asyncio.ensure_future(stubborn()), asyncio.ensure_future(asyncio.sleep(60))]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        await app_module._ended(tasks)  # type: ignore[arg-type]
+    assert lost == 2
+    assert all(task.done() for task in tasks)

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from router import cli as cli_module
 from router.cli import cli
+from router.reload import Origin
 from router.settings import Settings
 
 CONTEXT = click.Context(cli)
@@ -32,7 +33,8 @@ def run(*arguments: str) -> Result:
 def served(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     """The settings that `serve` would serve with."""
     settings: list[Settings] = []
-    monkeypatch.setattr("router.app.serve", settings.append)
+    monkeypatch.setattr("router.app.serve", lambda given, **rest: settings.append(given))
+    monkeypatch.setattr(cli_module, "require_free", lambda host, port: None)
     monkeypatch.setattr(cli_module, "configure_logging", lambda **rest: None)
     return settings
 
@@ -81,12 +83,19 @@ class TestServe:
         assert result.exit_code == 0, result.output
         assert served == [Settings(workers=["http://a:1", "http://b:2"])]
 
-    def test_every_flag_reaches_its_setting(self, served: list[Settings]) -> None:
+    def test_every_flag_reaches_its_setting(
+        self, served: list[Settings], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("router.finding.check", lambda settings: None)  # there is no cluster
         flags: dict[str, Any] = {
             "host": "127.0.0.1",
             "port": 0,
             "policy": "session",
             "allow-path": "/v2/*",
+            "workers-file": "workers.yaml",
+            "workers-dns": "http://vllm:8000",
+            "kubernetes-service": "prod/vllm",
+            "kubernetes-selector": "app=vllm",
             "log-format": "json",
             "log-level": "debug",
         }
@@ -98,6 +107,10 @@ class TestServe:
                 port=0,
                 policy="session",
                 allow_paths=["/v2/*"],
+                workers_file="workers.yaml",
+                workers_dns=["http://vllm:8000"],
+                kubernetes_service="prod/vllm",
+                kubernetes_selector="app=vllm",
                 log_format="json",
                 log_level="debug",
             )
@@ -113,6 +126,21 @@ class TestServe:
         run("serve", "--config", str(file), "--policy", "least_load")
         (settings,) = served
         assert (settings.port, settings.host, settings.policy) == (1, "environment", "least_load")
+
+    def test_it_can_be_read_again_as_it_was_the_first_time(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        origins: list[Origin] = []
+        monkeypatch.setattr("router.app.serve", lambda given, origin: origins.append(origin))
+        monkeypatch.setattr(cli_module, "require_free", lambda host, port: None)
+        monkeypatch.setattr(cli_module, "configure_logging", lambda **rest: None)
+        file = tmp_path / "router.yaml"
+        file.write_text("port: 1\n")
+        run("serve", "--config", str(file), "--host", "flag")
+        (origin,) = origins
+        file.write_text("port: 2\nhost: file\n")
+        settings = origin.load()
+        assert (origin.file, settings.port, settings.host) == (file, 2, "flag")
 
     @pytest.mark.parametrize(
         "arguments",
@@ -173,6 +201,10 @@ class TestCheck:
         assert result.exit_code == 2
         assert result.stderr.startswith("error: PREFIX_ROUTER_PORT: ")
 
+    def test_variables_of_commands_that_ask_a_router(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PREFIX_ROUTER_URL", "http://router:8080")
+        assert run("check").exit_code == 0
+
     def test_a_misspelt_variable(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PREFIX_ROUTER_WORKER", "http://a:1")
         result = run("check")
@@ -202,9 +234,24 @@ def test_python_m_router_is_the_same(
     assert capsys.readouterr().out.startswith("Usage: prefix-router check")
 
 
-def test_a_taken_port_is_said_before_the_demo_begins() -> None:
+@pytest.mark.parametrize(
+    ("arguments", "variable", "remedy"),
+    [
+        (["demo", "--port", "PORT"], None, "--port"),
+        (["serve", "--host", "127.0.0.1", "--port", "PORT"], None, "--port"),
+        (["serve", "--host", "127.0.0.1", "--port", "0"], "PREFIX_ROUTER_ADMIN_PORT", "admin_port"),
+    ],
+)
+def test_a_taken_port_is_said_before_anything_begins(
+    arguments: list[str], variable: str | None, remedy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("router.app.serve", lambda given, **rest: pytest.fail("it serves"))
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        result = CliRunner().invoke(cli, ["demo", "--port", str(port)])
-    assert result.exit_code == 1
-    assert f"127.0.0.1:{port}: Address already in use; try another --port" in result.output
+        port = str(taken.getsockname()[1])
+        if variable is not None:
+            monkeypatch.setenv(variable, port)
+            monkeypatch.setenv("PREFIX_ROUTER_ADMIN_HOST", "127.0.0.1")
+        result = run(*(port if each == "PORT" else each for each in arguments))
+    assert result.exit_code == 2
+    said = f"Error: 127.0.0.1:{port}: Address already in use; try another {remedy}\n"
+    assert result.stderr == said

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from router.config_file import ConfigurationError, read
+from router.config_file import ConfigurationError, read, read_list
 
 Write = Callable[[str | bytes], Path]
 
@@ -125,3 +125,53 @@ def test_a_name_given_twice(write: Write) -> None:
         f"{file}:3: port: given a second time",
         f"{file}:4: host: given a second time",
     ]
+
+
+class TestList:
+    """A file that is a list."""
+
+    def problems(self, file: Path) -> list[str]:
+        with pytest.raises(ConfigurationError) as caught:
+            read_list(file)
+        return [problem.removeprefix(f"{file.parent}/") for problem in caught.value.problems]
+
+    def test_items_and_their_lines(self, write: Write) -> None:
+        items, lines = read_list(
+            write("# c\n- a\n- on: 1\n  b:\n    - x\n    - y\n- [1, {c: 2}]\n- \n")
+        )
+        assert items == ["a", {"on": 1, "b": ["x", "y"]}, [1, {"c": 2}], None]
+        assert lines == {
+            "0": 2,
+            "1": 3,
+            "1.on": 3,
+            "1.b": 4,
+            "1.b.0": 5,
+            "1.b.1": 6,
+            "2": 7,
+            "3": 8,
+        }
+
+    def test_none(self, write: Write) -> None:
+        assert read_list(write("[]\n")) == ([], {})
+
+    @pytest.mark.parametrize("text", ["", "# nothing\n", "null\n", "a: 1\n", "text\n", "---\n"])
+    def test_what_is_no_list(self, write: Write, text: str) -> None:
+        expected = "router.yaml:1: the file must hold a list, `- item` each, or `[]`"
+        assert self.problems(write(text)) == [expected]
+
+    def test_names_given_twice(self, write: Write) -> None:
+        text = "- a: 1\n  a: 2\n- b: {c: 1,\n  c: 2}\n"
+        assert self.problems(write(text)) == [
+            "router.yaml:2: a: given a second time",
+            "router.yaml:4: b.c: given a second time",
+        ]
+
+    @pytest.mark.parametrize(
+        "text", ["- [\n", "- ? [a]\n  : b\n", "- !!int x\n", "- a\nb: 1\n", b"- \xff"]
+    )
+    def test_what_is_no_yaml(self, write: Write, text: str | bytes) -> None:
+        (found,) = self.problems(write(text))
+        assert "not valid YAML" in found
+
+    def test_a_file_that_is_not_there(self, tmp_path: Path) -> None:
+        assert self.problems(tmp_path / "none.yaml") == ["none.yaml: No such file or directory"]

@@ -30,6 +30,21 @@ def test_the_answer_that_each_deserves(
     assert error.code.replace("_", "").isalpha()
 
 
+@pytest.mark.parametrize(
+    "error", [errors.model_not_found("x" * 9999, ["m"]), errors.unknown_worker("x" * 9999)]
+)
+def test_what_a_client_says_is_not_repeated_at_length(error: RouterError) -> None:
+    assert len(error.message) < 400
+    assert "xx…" in error.message
+
+
+@pytest.mark.parametrize(("length", "kept"), [(0, 0), (256, 256), (257, 256), (9999, 256)])
+def test_texts_are_cut(length: int, kept: int) -> None:
+    text = errors.shortened("x" * length)
+    assert len(text) == kept
+    assert text.endswith("…") is (length > kept)
+
+
 def test_codes_are_not_shared() -> None:
     made = [
         errors.model_not_found("x", []),

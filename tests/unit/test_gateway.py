@@ -186,7 +186,7 @@ class TestCandidates:
     ) -> None:
         await stage.serve({"model": "x"})
         stage.line()
-        assert set(stage.metrics._routes) == {("unknown", "chat_completions")}
+        assert set(stage.metrics.route._routes) == {("unknown", "chat_completions")}
 
     async def test_a_pinned_request_goes_to_its_worker(self, stage: Stage) -> None:
         stage.pools["b"].idle = [answered()]

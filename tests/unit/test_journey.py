@@ -9,6 +9,7 @@ from router.fleet.lease import Lease
 from router.fleet.load import PendingPrefill
 from router.journey import Journey
 from router.routing.policy import Decision
+from router.telemetry.tracing import Attempt, Trace
 from tests.unit.support import FakeConnection, FakeDownstream, incoming, workers_of
 
 
@@ -38,6 +39,20 @@ def test_an_attempt_is_given_back() -> None:
     assert on_its_way.connection is None
     assert worker.load.inflight == 0
     assert not on_its_way.over
+
+
+def test_an_attempt_in_a_trace_ends_when_it_is_given_back() -> None:
+    on_its_way = journey()
+    (worker,) = workers_of("a")
+    trace = on_its_way.trace = Trace(1, 1)
+    for number in (1, 2):
+        on_its_way.attempts = number
+        on_its_way.lease = Lease(worker, PendingPrefill(1.0, 10, streams=True), 0.0)
+        trace.begin(Attempt("a", "a", 8000, 0.0))
+        on_its_way.release()
+        assert trace.attempts[-1].ended_at > 0.0
+    on_its_way.end()
+    assert trace.attempts[0].ended_at < trace.attempts[1].ended_at <= on_its_way.ended_at
 
 
 async def test_a_step_that_takes_time_is_given_up() -> None:
@@ -121,6 +136,9 @@ class TestWaiting:
         waiting.wait(watch, watch)
         waiting.go(DECISION)
         assert waiting.queued_s > first, "the time of every wait counts"
+        assert len(waiting.waits) == 2
+        waited = sum(until - since for since, until in waiting.waits)
+        assert waiting.queued_s == pytest.approx(waited)
 
     def test_it_is_turned_away(self) -> None:
         waiting, watch = journey(), Watch()

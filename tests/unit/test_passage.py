@@ -50,7 +50,7 @@ class Trip:
 
     def outcomes(self) -> dict[str, int]:
         self.passage.reporter.settle()
-        return {k: v for s in self.metrics._routes.values() for k, v in s.outcomes.items()}
+        return {k: v for s in self.metrics.route._routes.values() for k, v in s.outcomes.items()}
 
 
 @pytest.fixture

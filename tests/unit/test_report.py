@@ -116,7 +116,7 @@ class Desk:
         return found
 
     def outcomes(self) -> dict[str, int]:
-        return {k: v for s in self.metrics._routes.values() for k, v in s.outcomes.items()}
+        return {k: v for s in self.metrics.route._routes.values() for k, v in s.outcomes.items()}
 
 
 @pytest.fixture
@@ -162,6 +162,19 @@ def test_status_and_outcome(
     assert line["error"] == (error.message if error else None)
 
 
+@pytest.mark.parametrize(
+    ("given", "known"),
+    [
+        (b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00", "4bf92f3577b34da6a3ce929d0e0e4736"),
+        (b"nonsense", None),
+    ],
+)  # fmt: skip
+def test_the_line_has_the_client_s_trace(desk: Desk, given: bytes, known: str | None) -> None:
+    journey = desk.routed(plain())
+    journey.incoming.by_name[b"traceparent"] = given
+    assert desk.concluded(journey)["trace_id"] == known
+
+
 def test_the_line_of_a_stream(desk: Desk) -> None:
     line = desk.concluded(desk.routed(stream()))
     assert line.pop("ts")
@@ -185,6 +198,7 @@ def test_the_line_of_a_stream(desk: Desk) -> None:
         "queue_ms": 0.0,
         "attempts": 1,
         "resumed": 0,
+        "trace_id": None,
     }
 
 
@@ -195,13 +209,39 @@ def test_the_line_of_a_request_that_went_nowhere(desk: Desk) -> None:
     assert line["model"] == "x"
     assert (line["worker"], line["policy"], line["reason"], line["attempts"]) == (None, "", "", 0)
     assert line["predicted_cached_tokens"] is None
-    assert set(desk.metrics._routes) == {("unknown", "completions")}
+    assert set(desk.metrics.route._routes) == {("unknown", "completions")}
+
+
+def test_what_clients_make_long_is_cut(desk: Desk) -> None:
+    """Lines are kept by the console, and written out."""
+    journey = desk.journey({"model": "x" * 9999})
+    journey.request_id = b"i" * 9999
+    journey.error = errors.model_not_found("x" * 9999, ["m"])
+    line = desk.concluded(journey)
+    assert (len(line["model"]), len(line["request_id"])) == (256, 256)
+    assert len(line["error"]) < 400
+
+
+def test_a_request_that_cannot_be_told_of_is_lost_alone(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    journeys = [desk.routed(plain()) for _ in range(3)]
+    for journey in journeys:
+        journey.end()
+        desk.reporter.conclude(journey)
+    journeys[1].incoming.endpoint = None  # type: ignore[assignment]
+    desk.reporter.settle()
+    desk.log.flush()
+    assert len(desk.sink.getvalue().splitlines()) == 2
+    assert [record.getMessage() for record in caplog.records] == [
+        "request 'r\xe9' cannot be told of"
+    ]
 
 
 def test_a_stream_is_counted(desk: Desk) -> None:
     desk.concluded(desk.routed(stream()))
     series = desk.metrics.route("m", "completions")
-    assert series.prompt_tokens == 50
+    assert (series.prompt_tokens, series.completion_tokens) == (50, 3)
     for histogram in (series.duration, series.ttft, series.tpot):
         assert sum(histogram.counts) == 1
 
@@ -212,6 +252,35 @@ def test_an_answer_that_does_not_stream_has_no_token_times(desk: Desk) -> None:
     series = desk.metrics.route("m", "completions")
     assert sum(series.duration.counts) == 1
     assert sum(series.ttft.counts) == sum(series.tpot.counts) == 0
+
+
+class TestPerWorker:
+    def test_what_a_worker_was_asked(self, desk: Desk) -> None:
+        desk.concluded(desk.routed(stream()))
+        desk.concluded(desk.routed(plain(500)))
+        counts = desk.metrics.workers.counts("a:8000")
+        assert counts.outcomes == {"ok": 1, "upstream_error": 1}
+        assert (counts.prompt_tokens, counts.cached_tokens) == (50, 16)
+
+    def test_prompts_that_are_not_generated_from_share_no_cache(self, desk: Desk) -> None:
+        desk.concluded(desk.routed(plain(), path="/v1/embeddings"))
+        counts = desk.metrics.workers.counts("a:8000")
+        assert counts.outcomes == {"ok": 1}
+        assert counts.prompt_tokens == 0
+
+    def test_a_request_that_went_nowhere(self, desk: Desk) -> None:
+        journey = desk.journey({"model": "x"})
+        journey.error = errors.model_not_found("x", ["m"])
+        desk.concluded(journey)
+        assert not desk.metrics.workers._counts
+
+
+def test_tokens_of_a_stream_that_breaks_off(desk: Desk) -> None:
+    """Nobody says how many they were: those that came count."""
+    journey = desk.routed(stream(whole=False))
+    journey.cancelled = True
+    desk.concluded(journey)
+    assert desk.metrics.route("m", "completions").completion_tokens == 3
 
 
 def test_lines_come_in_batches(desk: Desk) -> None:

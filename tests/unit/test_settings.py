@@ -124,8 +124,8 @@ class TestSources:
             Settings().port = 1
 
     def test_keys_are_not_shown(self) -> None:
-        settings = Settings(worker_api_key="secret", lmcache_redis_url="redis://:secret@host")
-        assert "secret" not in repr(settings)
+        settings = Settings(worker_api_key="sesame", lmcache_redis_url="redis://:sesame@host")
+        assert "sesame" not in repr(settings)
 
     @pytest.mark.parametrize(
         ("text", "value"), [("auto", "auto"), ("off", "off"), ("'off'", "off")]

@@ -1,8 +1,11 @@
 """What reaches what: the fleet's changes the index, the rates and the queue; their state the metrics."""
 
+from dataclasses import replace
+
 import pytest
 
-from router.engines.base import WorkerReport
+from router.engines.base import Gauges, WorkerReport
+from router.fleet.target import Service
 from router.fleet.worker import Worker
 from router.index.memory import MemoryIndex
 from router.index.predicted import PredictedIndex
@@ -11,6 +14,7 @@ from router.prompt.identity import TextIdentity
 from router.routing.chooser import Chooser
 from router.routing.cost import CostModel, Rates
 from router.routing.dispatch import Dispatch
+from router.routing.lane import Ticket
 from router.routing.options import QueueOptions
 from router.routing.policy import Question
 from router.routing.queue import LateBinding
@@ -75,10 +79,36 @@ def test_a_scrape_sees_the_workers(bench: Bench) -> None:
 
 
 async def test_a_scrape_sees_who_waits(bench: Bench) -> None:
-    asked = request(chat("q"))
-    identity = TextIdentity().identify(asked)
-    bench.dispatch.wait(Question(asked, identity, [bench.b], {}, 0.0), FakeWaiter())
-    assert b"\nrouter_queue_depth 1.0\n" in bench.metrics.exposition()
+    for model in ("m", "gone", None):
+        asked = request(chat("q") | {"model": model})
+        identity = TextIdentity().identify(asked)
+        question = Question(asked, identity, [bench.b], {}, 0.0)
+        bench.queue._tickets[FakeWaiter()] = Ticket(question, FakeWaiter(), 0)
+    page = bench.metrics.exposition()
+    assert b'\nrouter_queue_depth{model="m"} 1.0\n' in page
+    assert b'\nrouter_queue_depth{model="unknown"} 2.0\n' in page
+    assert b"\nrouter_inflight_requests 3.0\n" in page
+
+
+def test_what_stands_in_for_workers_is_no_worker_that_is_up(bench: Bench) -> None:
+    bench.b.target = replace(bench.b.target, service=Service(models={"m": "n"}))
+    page = bench.metrics.exposition().decode()
+    assert 'router_worker_state{state="fallback",worker="b:8000"} 1.0' in page
+    assert 'state="up"' not in page
+
+
+def test_models_that_nobody_waits_for(bench: Bench) -> None:
+    bench.report(bench.a)
+    assert b'\nrouter_queue_depth{model="m"} 0.0\n' in bench.metrics.exposition()
+
+
+def test_a_scrape_sees_what_workers_say(bench: Bench) -> None:
+    load = bench.b.load
+    load.report(Gauges(running=3, waiting=2, kv_usage=0.25), load.counts(), 0.0)
+    page = bench.metrics.exposition().decode()
+    for name, value in {"running": 3.0, "queue": 2.0, "kv_usage": 0.25}.items():
+        assert f'router_worker_{name}{{worker="b:8000"}} {value}\n' in page
+        assert f'router_worker_{name}{{worker="a:8000"}}' not in page
 
 
 async def test_changes_are_told_to_who_waits(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,7 +67,8 @@ def test_what_routers_say_of_themselves() -> None:
     assert inflight('[{"inflight": 1}, {"inflight": 2}]') == 3
     assert inflight('{"workers": [{"inflight": 1}]}') == 1
     assert inflight("") is None
-    assert queued("# TYPE router_queue_depth gauge\nrouter_queue_depth 3.0\n") == 3
+    depths = 'router_queue_depth{model="a"} 3.0\nrouter_queue_depth{model="b"} 1.0\n'
+    assert queued(f"# TYPE router_queue_depth gauge\n{depths}") == 4
     assert queued("") is None
 
 

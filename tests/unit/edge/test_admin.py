@@ -70,7 +70,8 @@ class Bench:
         if waits:
             options = QueueOptions(room_tokens=5000)
             admission = LateBinding(chooser, self.fleet.candidates, options)
-        self._view = WorkerView(insight(Settings(), self.fleet, index), self.cost.rates, admission)
+        known = insight(Settings(), self.fleet, index)
+        self._view = WorkerView(known, self.cost.rates, admission, lambda _: "configuration")
 
     @property
     def seen(self) -> dict[str, Any]:
@@ -83,6 +84,9 @@ class TestWorkers:
             "id": "a:8000",
             "rank": None,
             "url": "http://a:8000",
+            "name": "",
+            "source": "configuration",
+            "role": "both",
             "up": True,
             "state": "up",
             "circuit": {"state": "closed", "opened": 0, "back_in_s": 0.0},

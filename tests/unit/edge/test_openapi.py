@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from router.edge.admin import admin_app
-from router.edge.drains import add_drains
 from router.edge.explain import add_explain
 from router.edge.limits import Drain
 from router.edge.openapi import errors
+from router.edge.operations import add_operations
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +16,7 @@ def paths() -> dict[str, Any]:
     nothing: Any = None
     app = admin_app(nothing, nothing, nothing, "0", Drain())
     add_explain(app, nothing, nothing)
-    add_drains(app, nothing, nothing)
+    add_operations(app, nothing)
     found: dict[str, Any] = app.openapi()["paths"]
     return found
 
@@ -37,6 +37,8 @@ def test_errors_have_one_form() -> None:
         ("/v1/models", "get", {"200"}),
         ("/v1/models/{model}", "get", {"200", "404", "default"}),
         ("/workers", "get", {"200"}),
+        ("/workers", "post", {"201", "400", "default"}),
+        ("/workers/{worker}", "delete", {"200", "404", "default"}),
         ("/workers/{worker}/drain", "post", {"200", "404", "default"}),
         ("/workers/{worker}/undrain", "post", {"200", "404", "default"}),
         ("/explain", "post", {"200", "400", "default"}),
@@ -52,7 +54,8 @@ def test_nothing_and_text_are_no_json(paths: dict[str, Any]) -> None:
     assert list(paths["/metrics"]["get"]["responses"]["200"]["content"]) == ["text/plain"]
 
 
-def test_what_is_explained_is_sent_as_a_body(paths: dict[str, Any]) -> None:
-    body = paths["/explain"]["post"]["requestBody"]
+@pytest.mark.parametrize("path", ["/explain", "/workers"])
+def test_what_is_asked_for_is_sent_as_a_body(paths: dict[str, Any], path: str) -> None:
+    body = paths[path]["post"]["requestBody"]
     assert body["required"]
     assert list(body["content"]) == ["application/json"]

@@ -9,6 +9,7 @@ import pytest
 from router.errors import connect_failed
 from router.events.finder import SourceFinder
 from router.events.sources import ConfiguredSources, EventSource
+from router.fleet.target import EventPorts, Target
 from router.fleet.worker import Worker
 from router.ids import WorkerId
 from router.upstream.pool import Pool
@@ -274,3 +275,18 @@ async def test_nor_is_one_that_was_lost_some_time_after_it_went_down() -> None:
     for _ in range(5):
         await scene.finder.look()
     assert scene.forgotten == [scene.a.id]
+
+
+async def test_what_who_described_the_worker_says_is_not_asked_for() -> None:
+    scene = Scene()
+    fleet = scene.fleet
+    ports = EventPorts(5600, 5700)
+    fleet.set_targets([Target(url="http://a:8000", events=ports), Target(url="http://b:8000")])
+    fleet.set_report(scene.a, replace(scene.a.report, ranks=2))
+    await scene.finder.look()
+    assert scene.asked == [scene.b.id]
+    (_, sources, _), *_ = [told for told in scene.followed if told[0] == scene.a.id]
+    assert sources == [
+        EventSource(scene.a.id, rank, f"tcp://a:{5600 + rank}", replay=f"tcp://a:{5700 + rank}")
+        for rank in range(2)
+    ]

@@ -2,7 +2,8 @@
 
 import pytest
 
-from router.events.tcp import is_any, is_loopback, parts, shifted, tcp
+from router.events.tcp import is_any, parts, shifted, tcp
+from router.upstream.pool import is_loopback
 
 
 @pytest.mark.parametrize(

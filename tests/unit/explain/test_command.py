@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from router.explain import command
-from router.explain.client import NoExplanationError
+from router.client import NoAnswerError
 from router.explain.command import explain
 from router.explain.table import sentence
 from tests.unit.explain.explanations import explanation
@@ -44,12 +43,12 @@ class FakeRouter:
 @pytest.fixture
 def router(monkeypatch: pytest.MonkeyPatch) -> FakeRouter:
     fake = FakeRouter()
-    monkeypatch.setattr(command, "RouterClient", fake)
+    monkeypatch.setattr("router.client.RouterClient", fake)
     return fake
 
 
-def run(*arguments: str, text: bytes | str | None = None) -> Result:
-    return CliRunner().invoke(explain, arguments, input=text)
+def run(*arguments: str, text: bytes | str | None = None, **environment: str) -> Result:
+    return CliRunner().invoke(explain, arguments, input=text, env=environment)
 
 
 class TestAsking:
@@ -95,12 +94,25 @@ class TestAsking:
         assert router.urls == ["http://r:1"]
         assert router.headers == {"X-Session-Id": "s:1", "a": "b"}
 
+    def test_the_environment_says_who_and_shows_the_key(self, router: FakeRouter) -> None:
+        run("q", PREFIX_ROUTER_URL="http://r:2", PREFIX_ROUTER_ADMIN_KEY="sesame")
+        assert router.urls == ["http://r:2"]
+        assert router.headers == {"authorization": "Bearer sesame"}
+
+    def test_a_key_of_its_own(self, router: FakeRouter) -> None:
+        run("--admin-key", "k", "q")
+        assert router.headers == {"authorization": "Bearer k"}
+        run("--admin-key", "k", "--header", "Authorization: Bearer x", "q")
+        assert router.headers == {"Authorization": "Bearer x"}
+
 
 class TestPrinting:
     def test_a_table(self, router: FakeRouter) -> None:
         lines = run("q").output.splitlines()
         assert lines[0] == sentence(explanation()), "a pipe gets whole lines"
         assert any("→ gpu-1:8000" in line for line in lines)
+        assert all(line == line.rstrip() for line in lines)
+        assert "\x1b" not in "".join(lines)
 
     def test_json(self, router: FakeRouter) -> None:
         assert json.loads(run("--json", "q").output) == explanation()
@@ -138,10 +150,10 @@ class TestMistakes:
         router.served = []
         result = run("q")
         assert result.exit_code == 1
-        assert "No worker serves a model yet" in result.stderr
+        assert "No worker serves a model yet; `prefix-router workers` says why." in result.stderr
 
     def test_the_router_says_no(self, router: FakeRouter) -> None:
-        router.error = NoExplanationError("The model `x` does not exist.")
+        router.error = NoAnswerError("The model `x` does not exist.")
         result = run("--model", "x", "q")
         assert (result.exit_code, result.stdout) == (1, "")
         assert result.stderr == "Error: The model `x` does not exist.\n"

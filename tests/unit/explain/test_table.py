@@ -1,26 +1,24 @@
 """What people read."""
 
-import io
+import re
 from typing import Any, get_args
 
+import click
 import pytest
-from rich.console import Console
 
 from router.explain.table import sentence, shown
 from router.routing.explain import Outcome
 from tests.unit.explain.explanations import FAR, NEAR, explanation
 
 
-def printed(**changes: Any) -> list[str]:
-    """The lines on a page that is wide enough."""
-    page = io.StringIO()
-    Console(file=page, width=200).print(shown(explanation(**changes)))
-    return [line.rstrip() for line in page.getvalue().splitlines()]
+def printed(width: int | None = None, **changes: Any) -> list[str]:
+    """The lines, without their style."""
+    return [click.unstyle(line) for line in shown(explanation(**changes), width)]
 
 
 def row(name: str, lines: list[str]) -> list[str]:
-    (line,) = (line for line in lines if name in line and "│" in line)
-    return [cell.strip() for cell in line.strip("│").split("│")]
+    (line,) = (line for line in lines if line[2:].startswith(name))
+    return re.split(r"  +", line[2:])
 
 
 class TestSentence:
@@ -73,19 +71,39 @@ class TestTable:
     def test_a_row_for_each_worker_the_chosen_first(self) -> None:
         lines = printed()
         assert row("gpu-1:8000", lines) == [
-            *("→ gpu-1:8000", "4,912", "100", "2 + 3", "1,200", "37%", "1.25", "62.0", "133.0"),
+            *("gpu-1:8000", "4,912", "100", "2 + 3", "1,200", "37%", "1.25", "62.0", "133.0"),
             "yes",
         ]
-        assert row("fe80", lines) == [
-            *("[fe80::1]:8000 (down)", "0", "5,012", "0", "1,200", "", "1.25", "1,234.6"),
+        assert row("[fe80", lines) == [
+            *("[fe80::1]:8000 (down)", "0", "5,012", "0", "1,200", "-", "1.25", "1,234.6"),
             *("1,300.0", "max_inflight"),
         ]
 
     def test_room_is_left_open_where_the_policy_does_not_look(self) -> None:
-        open_room = [{**explanation()["workers"][0], "room": None}]
-        page = io.StringIO()
-        Console(file=page, width=200).print(shown({**explanation(), "workers": open_room}))
-        assert row("gpu-1:8000", page.getvalue().splitlines())[-1] == ""
+        workers = [{**worker, "room": None} for worker in explanation()["workers"]]
+        lines = [click.unstyle(line) for line in shown({**explanation(), "workers": workers}, None)]
+        assert row("gpu-1:8000", lines)[-1] == "-"
+
+    def test_the_chosen_one_stands_out(self) -> None:
+        bold = [line for line in shown(explanation(), None) if line != click.unstyle(line)]
+        assert [click.unstyle(line).split()[:2] for line in bold] == [["→", "gpu-1:8000"]]
+
+    @pytest.mark.parametrize("width", [40, 60, 80, 120])
+    def test_it_fits_the_terminal(self, width: int) -> None:
+        lines = printed(width)
+        assert max(map(len, lines)) <= width
+        text = " ".join(" ".join(lines).split())
+        for figure in ("→ gpu-1:8000", "[fe80::1]:8000 (down)", "4,912", "1,234.6", "max_inflight"):
+            assert figure in text
+
+    def test_what_is_alike_everywhere_goes_where_it_is_narrow(self) -> None:
+        idle = {"inflight": 0, "foreign": 0, "pending_prefill_tokens": 0, "scale": 1.0}
+        idle |= {"room": True, "lacks": ""}
+        workers = [worker | idle for worker in explanation()["workers"]]
+        lines = list(shown({**explanation(), "workers": workers}, 80))
+        assert any(line.startswith("worker ") for line in lines)
+        for name in ("in flight", "pending", "scale", "room"):
+            assert name not in " ".join(lines)
 
     def test_who_is_left_out(self) -> None:
         assert printed()[-1] == "Left out: gpu-3:8000 (down)."

@@ -12,7 +12,7 @@ from router.errors import RouterError
 from router.fleet.circuit import CircuitOptions, State
 from router.fleet.fleet import Fleet
 from router.fleet.worker import WORKER_STATES, Worker
-from tests.unit.support import fleet_of, workers_of
+from tests.unit.support import drain, fleet_of, workers_of
 
 URLS = ["http://a:8000", "http://b:8000/base/"]
 
@@ -374,7 +374,7 @@ class Doctored:
         worker = self.fleet.get(f"{name}:8000")
         assert worker is not None
         if state == "drained":
-            self.fleet.drain(worker, drained=True)
+            drain(self.fleet, worker)
         elif state == "down":
             self.fleet.mark_down(worker, "gone")
         elif state == "ejected":
@@ -475,7 +475,7 @@ class TestStates:
         worker = doctored.fleet.get("a:8000")
         assert worker is not None
         assert not worker.serves
-        doctored.fleet.drain(worker, drained=False)
+        drain(doctored.fleet, worker, drained=False)
         assert doctored.asked == "ab"
 
     @pytest.mark.parametrize("condition", ["draining", "asleep", "paused"])
@@ -523,7 +523,7 @@ class TestStates:
     @pytest.mark.parametrize(
         ("change", "told"),
         [
-            (lambda fleet, worker: fleet.drain(worker, drained=True), 1),
+            (drain, 1),
             (lambda fleet, worker: fleet.set_condition(worker, Condition.PAUSED), 1),
             (lambda fleet, worker: fleet.set_condition(worker, Condition.SERVING), 0),
         ],
@@ -543,11 +543,13 @@ class TestStates:
         assert {rank.condition for rank in fleet} == {Condition.PAUSED}
         assert len({id(rank.circuit) for rank in fleet}) == 1
         last = list(fleet)[-1]
-        fleet.drain(last, drained=True)
+        drain(fleet, last)
         fleet.set_condition(last, Condition.SERVING)
-        assert {(rank.drained, rank.condition) for rank in fleet} == {(True, Condition.SERVING)}
+        assert {(rank.target.drained, rank.condition) for rank in fleet} == {
+            (True, Condition.SERVING)
+        }
         fleet.set_report(worker, WorkerReport({"m": {}}, ranks=4))
-        assert [rank.drained for rank in fleet] == [True] * 4
+        assert [rank.target.drained for rank in fleet] == [True] * 4
 
     @pytest.mark.parametrize(
         ("states", "shown"),
@@ -600,7 +602,7 @@ class WatchedPool:
     def __init__(self) -> None:
         self.swept = 0
         self.looks: list[tuple[float, bool]] = []
-        self.open = 1
+        self.busy = True
         self.retired = self.closed = False
 
     def sweep(self) -> None:
@@ -649,7 +651,7 @@ class TestSweeping:
         assert len(a.looks) == 1
         doctored.fleet.close()
         assert a.closed, "with the others, when the router stops"
-        a.open, doctored.now = 0, 210.0
+        a.busy, doctored.now = False, 210.0
         for _ in range(2):
             doctored.fleet.sweep()
             doctored.now += 10.0

@@ -183,3 +183,18 @@ def test_its_repr_says_how_much_it_knows() -> None:
     index = memory()
     index.sent(A, prompt("abc"))
     assert repr(index) == "<MemoryIndex 3 blocks, 1 workers>"
+
+
+def test_what_was_refused_is_taken_back_and_what_was_there_before_stays() -> None:
+    index = memory()
+    index.sent(A, prompt("ab"))
+    index.sent(B, prompt("abcd"))
+    index.sent(A, prompt("abcd"))
+    index.take_back(A, prompt("abcd"), 2)
+    assert index.lookup(prompt("abcd")) == {A: 2, B: 4}
+    assert (len(index), index.blocks(A), index.used_tokens(A)) == (6, 2, 2 * BLOCK_TOKENS)
+    index.take_back(A, prompt("abcd"), 2)
+    index.take_back(C, prompt("abcd"), 0)
+    assert len(index) == 6
+    index.take_back(A, prompt("ab"), 0)
+    assert (index.blocks(A), index.used_tokens(A)) == (0, 0)

@@ -7,12 +7,14 @@ from dataclasses import replace
 import msgspec
 import pytest
 
+from router.discovery.registry import Discovery
 from router.engines.base import Condition, WorkerReport
 from router.ids import WorkerId
 from router.shared import facts as module
 from router.shared.base import Facts, StoreError
-from router.shared.facts import FactsKeeper, Told, drain_key
+from router.shared.facts import FactsKeeper, Told
 from router.shared.leases import Leases
+from router.shared.orders import drain_key
 from tests.unit.shared.support import AWAY, Router, Town
 
 A, B = WorkerId("a:8000"), WorkerId("b:8000")
@@ -37,6 +39,12 @@ class Side(Router):
             takes_over=takes_over,
         )
         self.facts.heard = lambda: self.heard
+        self.discovery = Discovery(self.fleet.set_targets)
+        self.discovery.set_sources([worker.target for worker in self.fleet], [])
+        self.facts.orders.follow(self.discovery)
+
+    def drained(self, worker: str) -> bool:
+        return self.worker(worker).target.drained
 
     async def tick(self) -> None:
         """The board is read, then facts are told and read."""
@@ -410,6 +418,9 @@ def test_facts_are_an_array_of_plain_values() -> None:
         7,
         "up",
         False,
+        "",
+        0.0,
+        "",
     ]
 
 
@@ -418,25 +429,25 @@ class TestDraining:
         self, town: Town, owner: Side, other: Side, follower: Side
     ) -> None:
         await ticks(owner, other, follower)
-        other.fleet.drain(other.worker("a"), drained=True)
+        other.discovery.drain(A, drained=True)
         await ticks(owner, other, follower)
-        assert all(side.worker("a").drained for side in (owner, other, follower))
-        assert not any(side.worker("b").drained for side in (owner, other, follower))
-        follower.fleet.drain(follower.worker("a"), drained=False)
+        assert all(side.drained("a") for side in (owner, other, follower))
+        assert not any(side.drained("b") for side in (owner, other, follower))
+        follower.discovery.drain(A, drained=False)
         await ticks(owner, other, follower)
-        assert not any(side.worker("a").drained for side in (owner, other, follower))
+        assert not any(side.drained("a") for side in (owner, other, follower))
 
     async def test_who_comes_later_too(self, town: Town, owner: Side) -> None:
-        owner.fleet.drain(owner.worker("b"), drained=True)
+        owner.discovery.drain(B, drained=True)
         await ticks(owner)
         late = Side(town, "late")
         await ticks(owner, late)
-        assert late.worker("b").drained
+        assert late.drained("b")
 
     async def test_an_emptied_store_is_told_again(
         self, town: Town, owner: Side, other: Side
     ) -> None:
-        owner.fleet.drain(owner.worker("a"), drained=True)
+        owner.discovery.drain(A, drained=True)
         await ticks(owner, other)
         town.registry._facts.clear()
         owner.facts.forget_all()

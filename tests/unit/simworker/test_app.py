@@ -1,9 +1,12 @@
 """Routing, access key, CORS, bad bodies, models, metrics."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+
+from router.engines.vllm import started_at_in
 
 CHAT = {
     "messages": [
@@ -161,3 +164,15 @@ async def test_no_field_makes_the_worker_fail(local: Any, value: Any) -> None:
                 response = await worker.post(path, {**base, name: value})
                 assert response.status_code in (200, 400, 404), (path, name, response.text)
         assert not worker.worker.engine.scheduler.running
+
+
+async def test_when_it_began(local: Any) -> None:
+    """By that a router tells that a worker was started anew and holds nothing any more."""
+    before = datetime.now(UTC).timestamp()
+    async with local() as worker:
+        first = started_at_in((await worker.http.get("/metrics")).content)
+    async with local() as worker:
+        second = started_at_in((await worker.http.get("/metrics")).content)
+    assert first is not None
+    assert second is not None
+    assert before <= first < second

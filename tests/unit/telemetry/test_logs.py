@@ -369,6 +369,24 @@ class TestText:
         assert "prompt=- cached=0/- ttft=-" in text
         assert "error=No. id=r1" in text
 
+    @pytest.mark.parametrize(
+        ("name", "shown"),
+        [
+            ("a\nb", r"a\nb"),
+            ("\x1b[2J", r"\x1b[2J"),
+            ("\x9b", r"\x9b"),
+            ("\u202e", r"\u202e"),
+            ("\ud800", r"\ud800"),
+            ("größe", "größe"),
+        ],
+    )
+    def test_what_a_client_says_moves_no_cursor(self, name: str, shown: str) -> None:
+        text = as_text(line(model=name, error=f"The model {name}.", request_id=name)).decode()
+        assert text.endswith("\n")
+        assert text[:-1].isprintable()
+        assert f"model={shown} " in text
+        assert f"error=The model {shown}. id={shown}\n" in text
+
 
 @given(st.floats(0, 4e9))
 def test_timestamps_are_iso_8601_in_utc(epoch: float) -> None:
@@ -396,12 +414,25 @@ class TestProcessLog:
         yield root
         root.handlers[:] = handlers
         root.setLevel(level)
+        logging.captureWarnings(capture=False)
+
+    @pytest.fixture(autouse=True)
+    def hooks(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """They are put back."""
+        for owner, name in (
+            (sys, "excepthook"),
+            (sys, "unraisablehook"),
+            (threading, "excepthook"),
+        ):
+            monkeypatch.setattr(owner, name, getattr(owner, name))
 
     def test_records_are_json_objects(self, capsys: pytest.CaptureFixture[str]) -> None:
         configure_logging(json=True, level="info")
         logging.getLogger("router.x").info("worker %s is %s", "a", "up")
         logging.getLogger("router.x").debug("no")
-        entry = json.loads(capsys.readouterr().err)
+        text = capsys.readouterr().err
+        assert '"event":"log"' in text  # spelt as in request lines: people grep for it
+        entry = json.loads(text)
         assert datetime.fromisoformat(entry.pop("ts")).tzinfo == UTC
         assert entry == {
             "event": "log",
@@ -430,3 +461,90 @@ class TestProcessLog:
         text = JsonFormatter().format(record)
         assert "\n" not in text
         assert "Traceback" in json.loads(text)["exception"]
+
+    @pytest.mark.parametrize("text", ["naïve", "\udcff", "a\nb\r\u2028c", "\x00\x1b[31m", '"}{'])
+    def test_whatever_a_record_says_it_is_one_line_of_ascii(self, text: str) -> None:
+        record = logging.LogRecord("r", logging.INFO, "f", 1, "said %s", (text,), None)
+        line = JsonFormatter().format(record)
+        assert line.isascii()
+        assert line.isprintable()
+        assert json.loads(line)["message"] == f"said {text}"
+
+    @pytest.mark.parametrize(("message", "args"), [("%d", ("x",)), ("%s %s", (1,)), ("none", (1,))])
+    def test_arguments_that_do_not_fit_are_told_as_json_too(
+        self, message: str, args: tuple[object, ...]
+    ) -> None:
+        record = logging.LogRecord("r", logging.INFO, "f", 1, message, args, None)
+        told = json.loads(JsonFormatter().format(record))["message"]
+        assert told.startswith(f"{message!r} cannot be formatted with 1 arguments: TypeError(")
+
+    def test_a_stack_stays_on_its_line_too(self, capsys: pytest.CaptureFixture[str]) -> None:
+        configure_logging(json=True, level="info")
+        logging.getLogger("router.x").info("here", stack_info=True)
+        assert "test_logs.py" in json.loads(capsys.readouterr().err)["stack"]
+
+    def test_all_that_a_process_says_is_json(self) -> None:
+        """Other libraries' records, warnings, and exceptions that nobody catches, wherever they come from."""
+        ended = subprocess.run(
+            [sys.executable, "-W", "always", "-c", TALK],
+            cwd=Path(__file__).parents[3],
+            env={**os.environ, "PYTHONIOENCODING": "ascii"},
+            capture_output=True,
+            timeout=30,
+            check=False,
+        )
+        assert ended.returncode == 1
+        lines = [json.loads(line) for line in ended.stderr.decode("ascii").splitlines()]
+        assert {line["event"] for line in lines} == {"log"}
+        assert {line["logger"] for line in lines} == {
+            "asyncio",
+            "py.warnings",
+            "router.telemetry.logs",
+            "uvicorn.error",
+        }
+        told = json.dumps(lines)
+        for what in (
+            "never retrieved",
+            "two\\nlines",
+            "in a thread",
+            "in a finalizer",
+            "at the end",
+            "Invalid HTTP",
+        ):
+            assert what in told
+
+
+TALK = r"""
+import asyncio, gc, logging, threading, warnings
+import uvicorn
+from router.telemetry.logs import configure_logging
+
+configure_logging(json=True, level="info")
+uvicorn.Config("none:none", log_config=None)
+logging.getLogger("uvicorn.error").warning("Invalid HTTP request received: \u00ef")
+warnings.warn("two\nlines")
+
+async def failing():
+    raise ValueError("in a task")
+
+async def main():
+    asyncio.get_running_loop().create_task(failing())
+    await asyncio.sleep(0.01)
+    gc.collect()
+
+asyncio.run(main())
+
+def fail():
+    raise ValueError("in a thread")
+
+thread = threading.Thread(target=fail)
+thread.start()
+thread.join()
+
+class Broken:
+    def __del__(self):
+        raise ValueError("in a finalizer")
+
+Broken()
+raise ValueError("at the end")
+"""

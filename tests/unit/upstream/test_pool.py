@@ -160,7 +160,7 @@ class TestIdle:
         pool = make_pool()
         first, _ = put(pool)
         second, _ = put(pool)
-        assert (pool.reads, pool.open) == (0, 2)
+        assert (pool.reads, len(pool._open)) == (0, 2)
         for connection in (first, second):
             pool.take()
             connection.send(b"", b"", FakeHandler(), is_head=False)
@@ -168,7 +168,7 @@ class TestIdle:
             connection.data_received(b"content-length: 5\r\n\r\n")
         assert pool.reads == 4
         first.connection_lost(None)
-        assert (pool.reads, pool.open) == (4, 1)
+        assert (pool.reads, len(pool._open)) == (4, 1)
         first.connection_lost(None)
         assert pool.reads == 4, "once"
         pool.discount(3)

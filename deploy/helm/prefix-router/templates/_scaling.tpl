@@ -1,0 +1,140 @@
+{{/* The pending prefill tokens of routers have no label for the model: they can only be summed where there is one. */}}
+{{- define "prefix-router.scalesByPrefill" -}}
+{{- $models := dict }}
+{{- range $worker := .root.Values.workers }}
+{{- $_ := set $models (include "prefix-router.servedName" (include "prefix-router.workerValues" (dict "root" $.root "worker" $worker) | fromJson)) true }}
+{{- end }}
+{{- if and .worker.autoscaling.pendingPrefillTokens (eq (len $models) 1) }}true{{ end }}
+{{- end }}
+
+{{- define "prefix-router.workerScaling" -}}
+{{- if eq .worker.autoscaling.type "keda" }}{{ include "prefix-router.kedaObject" . }}{{ else }}{{ include "prefix-router.workerHpa" . }}{{ end }}
+{{- end }}
+
+{{- define "prefix-router.scaleDown" -}}
+scaleDown:
+  stabilizationWindowSeconds: {{ .worker.autoscaling.scaleDownStabilizationSeconds }}
+  policies:
+    - {type: Pods, value: 1, periodSeconds: 120}   # one cache at a time
+scaleUp:
+  policies:
+    - {type: Percent, value: 100, periodSeconds: 60}
+    - {type: Pods, value: 2, periodSeconds: 60}
+{{- end }}
+
+{{- define "prefix-router.kedaObject" -}}
+{{- $a := .worker.autoscaling }}
+{{- $matchers := default (printf "namespace=%q" .root.Release.Namespace) $a.matchers }}
+apiVersion: keda.sh/v1alpha1
+kind: ScaledObject
+metadata:
+  {{- include "prefix-router.metadata" .meta | nindent 2 }}
+spec:
+  scaleTargetRef:
+    name: {{ .name }}
+  minReplicaCount: {{ $a.minReplicas }}
+  maxReplicaCount: {{ $a.maxReplicas }}
+  pollingInterval: {{ $a.pollingInterval }}
+  cooldownPeriod: {{ $a.cooldownPeriod }}
+  fallback:          # Prometheus is away: as many as there were
+    failureThreshold: 4
+    replicas: {{ $a.minReplicas }}
+    behavior: currentReplicasIfHigher
+  advanced:
+    horizontalPodAutoscalerConfig:
+      behavior:
+        {{- include "prefix-router.scaleDown" . | nindent 8 }}
+  triggers:
+    {{- if $a.queueDepth }}
+    - type: prometheus
+      name: queue-depth
+      metadata:
+        serverAddress: {{ $a.prometheus | quote }}
+        query: {{ printf "sum(router_queue_depth{%s,%s})" $matchers (include "prefix-router.modelMatcher" .worker) | toJson }}
+        threshold: {{ $a.queueDepth | int | quote }}
+    {{- end }}
+    {{- if include "prefix-router.scalesByPrefill" . }}
+    - type: prometheus
+      name: pending-prefill-tokens
+      metadata:
+        serverAddress: {{ $a.prometheus | quote }}
+        query: {{ printf "sum(router_worker_pending_prefill_tokens{%s})" $matchers | toJson }}
+        threshold: {{ $a.pendingPrefillTokens | int | quote }}
+    {{- end }}
+    {{- with $a.extraTriggers }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+{{- end }}
+
+{{- define "prefix-router.workerHpa" -}}
+{{- $a := .worker.autoscaling }}
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata:
+  {{- include "prefix-router.metadata" .meta | nindent 2 }}
+spec:
+  scaleTargetRef:
+    apiVersion: apps/v1
+    kind: Deployment
+    name: {{ .name }}
+  minReplicas: {{ $a.minReplicas }}
+  maxReplicas: {{ $a.maxReplicas }}
+  behavior:
+    {{- include "prefix-router.scaleDown" . | nindent 4 }}
+  metrics:
+    {{- if $a.queueDepth }}
+    - type: External
+      external:
+        metric:
+          name: router_queue_depth
+          selector:
+            {{- include "prefix-router.modelSelector" .worker | trim | nindent 12 }}
+        target:
+          type: AverageValue
+          averageValue: {{ $a.queueDepth | int | quote }}
+    {{- end }}
+    {{- if include "prefix-router.scalesByPrefill" . }}
+    - type: External
+      external:
+        metric:
+          name: router_worker_pending_prefill_tokens
+        target:
+          type: AverageValue
+          averageValue: {{ $a.pendingPrefillTokens | int | quote }}
+    {{- end }}
+{{- end }}
+
+{{/* Clients may know it by any of its names. */}}
+{{- define "prefix-router.modelMatcher" -}}
+{{- if and (kindIs "slice" .servedModelName) (gt (len .servedModelName) 1) }}
+{{- $names := list }}
+{{- range .servedModelName }}{{ $names = append $names (regexQuoteMeta .) }}{{ end }}
+{{- printf "model=~%q" (join "|" $names) }}
+{{- else }}
+{{- printf "model=%q" (include "prefix-router.servedName" .) }}
+{{- end }}
+{{- end }}
+
+{{/* The same for Kubernetes. */}}
+{{- define "prefix-router.modelSelector" -}}
+{{- if and (kindIs "slice" .servedModelName) (gt (len .servedModelName) 1) }}
+matchExpressions:
+  - key: model
+    operator: In
+    values:
+      {{- range .servedModelName }}
+      - {{ include "prefix-router.labelValue" . | quote }}
+      {{- end }}
+{{- else }}
+matchLabels:
+  model: {{ include "prefix-router.labelValue" (include "prefix-router.servedName" .) | quote }}
+{{- end }}
+{{- end }}
+
+{{/* Kubernetes' selectors take no slash in a value, as names of models often have. */}}
+{{- define "prefix-router.labelValue" -}}
+{{- if not (regexMatch "^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$" .) }}
+{{- fail (printf "autoscaling.type hpa: the model's name %q cannot stand in a selector; set a servedModelName of letters, digits, '.', '_' and '-', or use keda" .) }}
+{{- end }}
+{{- . }}
+{{- end }}

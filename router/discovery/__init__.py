@@ -1,0 +1,1 @@
+"""Finds out which workers there are."""

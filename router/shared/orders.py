@@ -1,0 +1,145 @@
+"""What operators said of workers, told by whichever router was asked to and heeded by all."""
+
+import hashlib
+import hmac
+import logging
+from collections.abc import Callable, Mapping, Set
+from datetime import UTC, datetime
+from hmac import compare_digest
+from typing import Protocol
+
+from msgspec.structs import replace
+
+from router.discovery.registry import UNWANTED
+from router.ids import WorkerId
+from router.shared.base import Facts
+
+logger = logging.getLogger(__name__)
+
+_DRAINED = "/drained/"
+_WANTED = "/wanted/"
+"""What their names begin with where they are told; no worker is called like that."""
+_UNPROVEN = ("", UNWANTED)
+"""What anybody may say: a worker less is used."""
+_NOTHING = Facts()
+_LATER_S = 1e-3
+"""A word is at least so much later than the one before, whatever the clocks say."""
+
+
+class Roster(Protocol):
+    """What operators said here (`discovery.registry.Discovery`)."""
+
+    on_forget: Callable[[WorkerId], None]
+
+    @property
+    def orders(self) -> Mapping[WorkerId, str]:
+        """Which workers are wanted or not, whoever knows of them."""
+
+    @property
+    def drains(self) -> Set[WorkerId]:
+        """Which are to be given no more requests."""
+
+    def order(self, worker: WorkerId, order: str) -> None:
+        """Another router was told so; empty: nothing any more."""
+
+    def drain(self, worker: WorkerId, *, drained: bool) -> None:
+        """Another router was told so."""
+
+
+class Orders:
+    """Keeps what was said of each worker last, by whichever router, and tells what the store lacks of it. Of two words the
+    later counts. What is only forgotten is not told: others may know the worker yet.
+
+    That a worker is wanted is only told and heeded with a `key` that proves it: whoever can write to the store must not say
+    where prompts go. `now`: Unix time.
+    """
+
+    def __init__(self, now: Callable[[], float] | None = None) -> None:
+        self.key: str | None = None
+        self._now = now or _unix_time
+        self._roster: Roster | None = None
+        self._said: dict[WorkerId, Facts] = {}
+        self._stored: dict[WorkerId, Facts] = {}
+
+    def follow(self, roster: Roster) -> None:
+        """This is where operators' words are taken down."""
+        self._roster = roster
+        roster.on_forget = self._forget
+
+    def tell_again(self) -> None:
+        """The store was emptied."""
+        self._stored.clear()
+
+    def news(self) -> dict[WorkerId, Facts]:
+        """What the store lacks; `told` once it has it."""
+        if self._roster is None:
+            return {}
+        self._listen(self._roster)
+        return {key: facts for key, facts in self._said.items() if facts != self._stored.get(key)}
+
+    def told(self, news: Mapping[WorkerId, Facts]) -> None:
+        """The store has these."""
+        self._stored.update((key, facts) for key, facts in news.items() if key in self._said)
+
+    def take(self, changed: Mapping[WorkerId, Facts]) -> None:
+        """Heed what was said at other routers, where nothing else was said since."""
+        for key, told in changed.items():
+            if self._roster is None or not key.startswith((_DRAINED, _WANTED)):
+                continue
+            self._stored[key] = told
+            if told.at <= self._said.get(key, _NOTHING).at:
+                continue
+            if key.startswith(_DRAINED):
+                self._said[key] = told
+                self._roster.drain(WorkerId(key.removeprefix(_DRAINED)), drained=told.drained)
+            elif self._proven(key, told):
+                self._said[key] = told
+                self._roster.order(WorkerId(key.removeprefix(_WANTED)), told.wanted)
+            else:
+                logger.warning("%s is told, but not by the admin_key: %s", key, told.wanted)
+
+    def _listen(self, roster: Roster) -> None:
+        """Take note of what was said here since."""
+        drained = {key for key, facts in self._said.items() if facts.drained}
+        for key in drained ^ {drain_key(worker) for worker in roster.drains}:
+            self._say(key, Facts(drained=key not in drained))
+        orders = {wanted_key(worker): order for worker, order in roster.orders.items()}
+        for key in orders.keys() | {key for key in self._said if key.startswith(_WANTED)}:
+            order = orders.get(key, "")
+            if order != self._said.get(key, _NOTHING).wanted and (self.key or order in _UNPROVEN):
+                self._say(key, Facts(wanted=order))
+
+    def _say(self, key: WorkerId, facts: Facts) -> None:
+        at = max(self._now(), self._said.get(key, _NOTHING).at + _LATER_S)
+        proof = _proof(self.key, key, facts.wanted, at) if self.key else ""
+        self._said[key] = replace(facts, at=at, proof=proof)
+
+    def _proven(self, key: WorkerId, told: Facts) -> bool:
+        if told.wanted in _UNPROVEN:
+            return True
+        return bool(self.key) and compare_digest(
+            told.proof, _proof(self.key or "", key, told.wanted, told.at)
+        )
+
+    def _forget(self, worker_id: WorkerId) -> None:
+        self._said.pop(drain_key(worker_id), None)
+        self._said.pop(wanted_key(worker_id), None)
+
+
+def _proof(secret: str, key: WorkerId, order: str, at: float) -> str:
+    said = f"{key}\n{order}\n{at!r}"
+    return hmac.new(secret.encode(), said.encode(), hashlib.sha256).hexdigest()
+
+
+def _unix_time() -> float:
+    return datetime.now(UTC).timestamp()
+
+
+def drain_key(worker: WorkerId) -> WorkerId:
+    """Under which it is told whether the worker is drained."""
+    return WorkerId(f"{_DRAINED}{worker}")
+
+
+def wanted_key(worker: WorkerId) -> WorkerId:
+    """Under which it is told whether the worker is wanted."""
+    return WorkerId(f"{_WANTED}{worker}")
