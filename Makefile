@@ -38,7 +38,7 @@ endif
 
 test: $(VENV)/dev
 	@$(BIN)/python -c 'from tests.fakes.redis_binaries import binary; binary("redis")' 2>/dev/null || echo 'no Redis 7 to be had here: its tests are skipped'
-	$(BIN)/python -m pytest -q -n 2 --dist loadscope -m 'not engine' $(ARGS)
+	$(BIN)/python -m pytest -q -n 3 --dist loadscope -m 'not engine' $(ARGS)
 
 test-engine: $(VENV)/dev
 	TEST_ENGINE=require $(BIN)/python -m pytest -q -m engine tests/e2e $(ARGS)

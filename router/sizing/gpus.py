@@ -125,6 +125,6 @@ INSTANCES = {
 
 
 def network_gbit(gpu: str, instance: Instance | None) -> float:
-    """Gbit/s per GPU: the instance's, else that of the largest one with this GPU, else 100."""
+    """Gbit/s per GPU: the instance's, else the best of those with this GPU, else 100."""
     offers = [instance] if instance else [each for each in INSTANCES.values() if each.gpu == gpu]
     return max((each.network_gbit / each.gpus for each in offers), default=100.0)

@@ -61,15 +61,15 @@ class Worker:
 
     @property
     def holds_all(self) -> bool:
-        """Whether all requests in progress fit, even if none shares anything."""
+        """Whether all requests in progress run at once, even if none shares anything."""
         return self.at_once is None or self.room >= self.wanted.concurrency
 
     @property
     def room(self) -> int:
-        """Requests that fit over all workers, or one if there are no GPUs for any; without limit, those in progress."""
+        """Requests that run at once over all workers, or one if there are no GPUs for any; without limit, those in progress."""
         if self.at_once is None:
             return self.wanted.concurrency
-        return max(1, self.workers) * self.at_once
+        return max(1, self.workers) * min(self.at_once, self.speed.gpu.max_requests)
 
     @property
     def prefixes(self) -> int:

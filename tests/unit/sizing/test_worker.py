@@ -79,3 +79,11 @@ def test_longer_prompts_are_never_more_and_wider_workers_never_hold_less(
     if here.fits and here.at_once is not None and wider.at_once is not None:
         assert wider.fits
         assert wider.at_once >= here.at_once
+
+
+def test_no_more_run_at_once_than_vllm_lets() -> None:
+    made = worker("llama-3.1-8b", "h200", context=100, output=20, concurrency=2000)
+    assert made.at_once is not None
+    assert made.at_once > 2000
+    assert made.room == made.speed.gpu.max_requests
+    assert made.misses() == ["concurrency"]
