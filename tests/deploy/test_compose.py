@@ -13,6 +13,7 @@ import yaml
 from router.setting_sources import load
 from router.settings import Settings
 from router.simworker.__main__ import main as simworker
+from tests.fakes.tools import installed
 
 FOLDER = Path(__file__).parents[2] / "deploy/compose"
 ROUTERS = ("router", "demo")
@@ -46,8 +47,8 @@ def seconds(value: str) -> int:
 
 def plugin() -> list[str] | None:
     """How Compose is called here."""
-    if shutil.which("docker-compose"):
-        return ["docker-compose"]
+    if compose := installed("docker-compose"):
+        return [compose]
     if not shutil.which("docker"):
         return None
     asked = subprocess.run(["docker", "compose", "version"], check=False, capture_output=True)
