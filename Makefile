@@ -64,7 +64,7 @@ lock: $(VENV)/run
 
 charts: $(VENV)/dev
 	$(BIN)/python -m deploy.grafana.build
-	$(BIN)/python deploy/helm/update.py
+	$(BIN)/python -m deploy.helm.update
 
 clean:
 	rm -rf $(VENV) .engine .cache build dist

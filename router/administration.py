@@ -57,7 +57,7 @@ def administration(settings: Settings, services: EdgeServices, subject: Subject)
     )
     add_operations(app, operations)
     console = _console(settings, services, subject)
-    add_console(app, console)
+    add_console(app, console, installed_version())
     key = settings.admin_key
     elsewhere = settings.admin_port is not None
     return Administration(

@@ -1,7 +1,8 @@
 """Reads a YAML file of settings, and where in it each of them stands."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,12 @@ class _Loader(yaml.SafeLoader):
             kind = node.tag.removeprefix("tag:yaml.org,2002:")
             problem = f"the value is taken for `{kind}` and is none; text goes in quotes"
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from None
+
+
+def no_such_setting(name: str, known: Iterable[str]) -> str:
+    """What to say of a name that is none of the `known` ones."""
+    near = get_close_matches(name, known, n=1)
+    return f"no such setting{f'; did you mean `{near[0]}`?' if near else ''}"
 
 
 def state_of(file: Path) -> tuple[int, int, int] | None:

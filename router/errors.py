@@ -113,6 +113,12 @@ def model_required(known: list[str]) -> RouterError:
     )
 
 
+def no_such_worker(worker: str) -> RouterError:
+    """An operator means a worker that is not there."""
+    message = f"There is no worker {shortened(worker)!r}; GET /workers lists them."
+    return RouterError(404, "unknown_worker", message, source=Source.CLIENT)
+
+
 def body_too_large(limit: int) -> RouterError:
     """The request's body is over the configured limit."""
     return RouterError(

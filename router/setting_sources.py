@@ -2,14 +2,13 @@
 
 import os
 import re
-from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from router.config_file import ConfigurationError, read
+from router.config_file import ConfigurationError, no_such_setting, read
 from router.settings import Settings
 
 _PREFIX = "PREFIX_ROUTER_"
@@ -51,13 +50,8 @@ def _environment() -> tuple[dict[str, str], list[str]]:
         if variable in known:
             values[known[variable]] = value
         else:
-            problems.append(f"{variable}: {_unknown(variable, known)}")
+            problems.append(f"{variable}: {no_such_setting(variable, known)}")
     return values, problems
-
-
-def _unknown(name: str, known: Iterable[str]) -> str:
-    near = get_close_matches(name, known, n=1)
-    return f"no such setting{f'; did you mean `{near[0]}`?' if near else ''}"
 
 
 def _problem(
@@ -72,7 +66,7 @@ def _problem(
     name = location[0] if location else ""
     message = detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "extra_forbidden":
-        message = _unknown(name, Settings.model_fields)
+        message = no_such_setting(name, Settings.model_fields)
     if name in flags:
         where = f"--{_FLAGS.get(name, name).replace('_', '-')}"
     elif name in environment:

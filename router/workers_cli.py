@@ -82,10 +82,8 @@ def add(context: click.Context, url: str | None, admin_key: str | None, worker_u
 @click.pass_context
 def drain(context: click.Context, url: str | None, admin_key: str | None, worker: str) -> None:
     """Give WORKER, its id or URL, no more requests; what it has runs to its end."""
-    with _asking(context, url, admin_key) as router:
-        state = router.change_worker(_id(worker), "drain")
+    state = _change(context, url, admin_key, worker, "drain")
     click.echo(f"{state['id']} is drained: {_under_way(state)}")
-    _complain(state)
 
 
 @workers.command()
@@ -94,10 +92,8 @@ def drain(context: click.Context, url: str | None, admin_key: str | None, worker
 @click.pass_context
 def undrain(context: click.Context, url: str | None, admin_key: str | None, worker: str) -> None:
     """Give WORKER, its id or URL, requests again."""
-    with _asking(context, url, admin_key) as router:
-        state = router.change_worker(_id(worker), "undrain")
+    state = _change(context, url, admin_key, worker, "undrain")
     click.echo(f"{state['id']} is given requests again: {_condition(state)}")
-    _complain(state)
 
 
 @workers.command()
@@ -106,10 +102,18 @@ def undrain(context: click.Context, url: str | None, admin_key: str | None, work
 @click.pass_context
 def remove(context: click.Context, url: str | None, admin_key: str | None, worker: str) -> None:
     """Take WORKER, its id or URL, out of the fleet, whoever knows of it; what it has runs to its end."""
-    with _asking(context, url, admin_key) as router:
-        state = router.change_worker(_id(worker), "remove")
+    state = _change(context, url, admin_key, worker, "remove")
     click.echo(f"{state['id']} is removed: {_under_way(state)}")
+
+
+def _change(
+    context: click.Context, url: str | None, admin_key: str | None, worker: str, change: str
+) -> dict[str, Any]:
+    """The worker's state after it."""
+    with _asking(context, url, admin_key) as router:
+        state = router.change_worker(_id(worker), change)
     _complain(state)
+    return state
 
 
 def _complain(state: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Brings what the chart has from elsewhere up to date: `python deploy/helm/update.py` (`--check`: only say what is not).
+"""Brings what the chart has from elsewhere up to date: `python -m deploy.helm.update` (`--check`: only say what is not).
 
 Charts are packaged without what lies outside their folder, so rules and dashboards are copied.
 """
@@ -10,17 +10,12 @@ from pathlib import Path
 
 import yaml
 
+from deploy.helm.schema import schema
+from router.reload import LIVE
+
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parents[1])]  # run as a script
-
-from schema import schema  # noqa: E402
-
-from router.reload import LIVE  # noqa: E402
-
 CHART = HERE / "prefix-router"
 DEPLOY = HERE.parent
-AT_START = frozenset(["kubernetes_routers"])
-"""Read when a router starts, whatever it says of other settings of discovery."""
 
 
 def files() -> Iterator[tuple[Path, str]]:
@@ -29,7 +24,7 @@ def files() -> Iterator[tuple[Path, str]]:
     yield CHART / "values.schema.json", json.dumps(schema(values), indent=1) + "\n"
     yield (
         CHART / "files" / "live-settings.txt",
-        "".join(f"{name}\n" for name in sorted(LIVE - AT_START)),
+        "".join(f"{name}\n" for name in sorted(LIVE)),
     )
     rules = DEPLOY / "prometheus" / "rules.yaml"
     if rules.exists():
@@ -54,7 +49,7 @@ def main() -> int:
     """0: all is up to date."""
     if "--check" in sys.argv[1:]:
         for name in stale():
-            print(f"{name}: run python deploy/helm/update.py", file=sys.stderr)
+            print(f"{name}: run python -m deploy.helm.update", file=sys.stderr)
         return 1 if stale() else 0
     for path in set((CHART / "dashboards").glob("*.json")) - dict(files()).keys():
         path.unlink()

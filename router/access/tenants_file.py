@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from router.access.keys import read as read_digest
 from router.access.terms import Terms
-from router.config_file import ConfigurationError
+from router.config_file import ConfigurationError, no_such_setting
 from router.config_file import read as read_yaml
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -118,8 +117,7 @@ def _problem(detail: Mapping[str, Any], file: Path, lines: Mapping[str, int]) ->
     message = detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "extra_forbidden":
         known = _Entry.model_fields if len(location) > 1 else _File.model_fields
-        near = get_close_matches(location[-1], known, n=1)
-        message = f"no such setting{f'; did you mean `{near[0]}`?' if near else ''}"
+        message = no_such_setting(location[-1], known)
     return f"{_place(location, file, lines)}: {'.'.join(location)}: {message}"
 
 

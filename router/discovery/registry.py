@@ -48,6 +48,7 @@ class Discovery:
         self._told: dict[str, Sequence[Target]] = {CONFIGURED: ()}
         self._before: dict[str, Sequence[Target]] = {}
         self._known: dict[WorkerId, str] = {}
+        self._found: set[WorkerId] = set()
         self._missing: dict[WorkerId, float] = {}
         self._again = asyncio.Event()
 
@@ -73,7 +74,7 @@ class Discovery:
         if self._before and self.heard:
             self._tell()
         said = {worker for worker, order in self.orders.items() if order == UNWANTED} | self.drains
-        missing = said - {worker for _, worker, _ in self._all()}
+        missing = said - self._found
         self._missing = {worker: self._missing.get(worker, now) for worker in missing}
         for worker in [each for each, since in self._missing.items() if now - since >= FORGET_S]:
             self.orders.pop(worker, None)
@@ -152,8 +153,6 @@ class Discovery:
             logger.exception("what %s says could not be taken in", source.name)
 
     def _all(self) -> Iterator[tuple[str, WorkerId, Target]]:
-        if self.heard:
-            self._before.clear()
         for name in (CONFIGURED, *(source.name for source in self._sources)):
             for target in self._told.get(name, ()):
                 yield name, _id(target), target
@@ -167,8 +166,11 @@ class Discovery:
     def _tell(self) -> None:
         """Unite what all say, and pass it on."""
         united: dict[WorkerId, Target] = {}
-        self._known = {}
+        if self.heard:
+            self._before.clear()
+        self._known, self._found = {}, set()
         for name, worker, target in self._all():
+            self._found.add(worker)
             if self.orders.get(worker) == UNWANTED:
                 continue
             before = united.setdefault(worker, target)

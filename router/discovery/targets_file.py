@@ -1,7 +1,6 @@
 """The file of workers: read, checked, and explained line by line where it is wrong."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -15,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from router.config_file import ConfigurationError, read_list
+from router.config_file import ConfigurationError, no_such_setting, read_list
 from router.fleet.target import EventPorts, Role, Target, worker_url
 from router.fleet.worker import worker_id
 from router.upstream.pool import Address
@@ -109,8 +108,7 @@ def _problem(detail: Mapping[str, Any], place: int, file: Path, lines: Mapping[s
     location = [str(part) for part in detail["loc"]]
     message = detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "extra_forbidden":
-        near = get_close_matches(location[-1], _Entry.model_fields, n=1)
-        message = f"no such setting{f'; did you mean `{near[0]}`?' if near else ''}"
+        message = no_such_setting(location[-1], _Entry.model_fields)
     ends = range(len(location), -1, -1)
     line = next(
         lines[where]

@@ -9,7 +9,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from router.access.tenants import Tenants
-from router.edge.console import Shell
 from router.edge.envelope import error_body
 from router.edge.limits import Drain
 from router.edge.openapi import errors
@@ -104,7 +103,6 @@ def admin_app(
 ) -> FastAPI:
     """The application behind the inference paths; `gate.Gate` stands before it."""
     app = FastAPI(title="prefix-router", version=version, redirect_slashes=False)
-    shell = Shell()
 
     @app.head("/health", include_in_schema=False)
     @app.get("/health", response_class=Response)
@@ -151,11 +149,6 @@ def admin_app(
     async def workers() -> dict[str, Any]:
         """Every worker with its state."""
         return {"workers": [describe(worker) for worker in fleet]}
-
-    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
-    async def root(request: Request) -> Response:
-        """Says what this is; a browser gets the console."""
-        return shell.root(request, version)
 
     app.add_exception_handler(RouterError, _router_error)
     app.add_exception_handler(404, _not_found)

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from router.console.console import Console
 from router.edge.messages import Receive, Scope, Send
-from router.errors import RouterError, Source
+from router.errors import RouterError, Source, no_such_worker
 
 _JS, _CSS = "text/javascript; charset=utf-8", "text/css; charset=utf-8"
 _FILES = {
@@ -100,8 +100,8 @@ def wants_page(headers: Headers) -> bool:
     return "text/html" in headers.get("accept", "")
 
 
-def add_console(app: FastAPI, console: Console) -> None:
-    """Add the routes to `app`, but for the page's own: that is `/`, in `admin`."""
+def add_console(app: FastAPI, console: Console, version: str) -> None:
+    """Add the page to `app`, and what it asks for."""
     shell = Shell()
 
     @app.get("/console/stream", include_in_schema=False)
@@ -115,13 +115,17 @@ def add_console(app: FastAPI, console: Console) -> None:
         """One worker, as `/workers` has it."""
         known = console.details(worker)
         if known is None:
-            message = f"There is no worker {worker!r}; GET /workers lists them."
-            raise RouterError(404, "unknown_worker", message, source=Source.CLIENT)
+            raise no_such_worker(worker)
         return JSONResponse(known, headers={"cache-control": "no-store"})
+
+    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
+    async def root(request: Request) -> Response:
+        """Says what this is; a browser gets the console."""
+        return shell.root(request, version)
 
     @app.api_route("/console/{name}", methods=["GET", "HEAD"], include_in_schema=False)
     async def file(name: str, request: Request) -> Response:
-        """A file of the page."""
+        """One of the page's files."""
         return shell.file(name, request)
 
 

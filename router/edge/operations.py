@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from router.discovery.registry import Discovery
 from router.discovery.replicas import RELAYED, Replicas
 from router.edge.openapi import errors
-from router.errors import RouterError, Source
+from router.errors import RouterError, Source, no_such_worker
 from router.fleet.fleet import Fleet
 from router.fleet.target import worker_url
 from router.fleet.worker import Worker
@@ -97,8 +97,7 @@ class Operations:
     def _named(self, worker_id: str) -> Worker:
         worker = self._fleet.get(worker_id)
         if worker is None:
-            message = f"There is no worker {worker_id!r}; GET /workers lists them."
-            raise RouterError(404, "unknown_worker", message, source=Source.CLIENT)
+            raise no_such_worker(worker_id)
         return worker
 
     async def _told(self, request: Request, worker: Worker, body: bytes = b"") -> dict[str, Any]:

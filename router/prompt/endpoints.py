@@ -90,7 +90,8 @@ _STORED_PATH = re.compile(r"/v1/responses/(?P<id>[A-Za-z0-9_-][A-Za-z0-9_.-]*)(?
 _AMBIGUOUS = re.compile(r"(?:^|[/\\])\.{1,2}(?:[/\\]|$)|%2f|%5c|%2e", re.IGNORECASE)
 """Dot segments and encoded separators: what stands behind a worker's address might resolve them."""
 _OWN = re.compile(
-    r"/|/(?:health|ping|ready|metrics|workers(?:/.*)?|explain|openapi\.json|redoc|docs(?:/.*)?|v1/models(?:/.*)?)",
+    r"/|/(?:health|ping|ready|metrics|workers(?:/.*)?|explain|console(?:/.*)?|openapi\.json|redoc|docs(?:/.*)?"
+    r"|v1/models(?:/.*)?)",
     re.DOTALL,
 )
 """What the router answers itself, however far the allowed patterns reach."""

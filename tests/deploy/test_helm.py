@@ -99,10 +99,8 @@ def test_dashboards_and_rules_are_the_files() -> None:
 
 def test_copies_and_schema_are_up_to_date() -> None:
     """Settings, live ones, rules and dashboards come from elsewhere."""
-    script = chart.ROOT / "deploy" / "helm" / "update.py"
-    done = subprocess.run(
-        [sys.executable, script, "--check"], capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, "-m", "deploy.helm.update", "--check"]
+    done = subprocess.run(command, cwd=chart.ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 

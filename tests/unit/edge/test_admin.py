@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from router.edge.admin import WorkerView, admin_app
+from router.edge.console import add_console
 from router.edge.explain import add_explain
 from router.edge.limits import Drain
+from router.edge.operations import add_operations
 from router.engines.base import Gauges
 from router.fleet.load import PendingPrefill
 from router.index.memory import MemoryIndex
@@ -32,12 +34,15 @@ def own_paths() -> list[str]:
     nothing: Any = None
     app = admin_app(nothing, nothing, nothing, "0", Drain())
     add_explain(app, edge_services(nothing, nothing), nothing)
+    add_operations(app, nothing)
+    add_console(app, nothing, "0")
     paths = [
         re.sub(r"\{[^}]*\}", "org/name", route.path)
         for route in app.routes
         if hasattr(route, "path")
     ]
     known = {"/", "/health", "/ready", "/metrics", "/explain", "/v1/models/org/name", "/docs"}
+    known |= {"/workers/org/name/drain", "/console/stream", "/console/org/name"}
     assert known <= set(paths)
     return paths
 
