@@ -12,6 +12,7 @@ logger = logging.getLogger(__name__)
 _TIMEOUT_S = 2.0
 _AT_ONCE = 256
 """How many are told at a time; those beyond are not."""
+_SOON_S = 2.5e-3
 
 
 class SharedHomes:
@@ -24,14 +25,25 @@ class SharedHomes:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def find(self, response_id: str) -> WorkerId | None:
-        """Who stores the response, if that can be told in time."""
+        """Who stores the response, if that can be told in time. One that was stored a moment ago may be being told: what is
+        not known is asked for once more.
+        """
         if not self._bond.asks():
             return None
+        answered = False
         try:
             async with asyncio.timeout(self._deadline_s):
-                return await self._registry.find(response_id)
+                found = await self._registry.find(response_id)
+                answered = True
+                if found is None:
+                    await asyncio.sleep(min(_SOON_S, self._deadline_s / 2))
+                    found = await self._registry.find(response_id)
+                return found
         except (StoreError, TimeoutError) as error:
-            self._bond.missed(as_store_error(error))
+            if not (
+                answered and isinstance(error, TimeoutError)
+            ):  # else it was only asked too late
+                self._bond.missed(as_store_error(error))
         except Exception:  # no mishap here is worth the request
             logger.exception("looking for a stored response failed")
         return None

@@ -177,3 +177,19 @@ async def test_closing_without_work_is_nothing(bench: Bench) -> None:
 async def test_no_mishap_of_the_registry_reaches_the_request(bench: Bench) -> None:
     bench.book.error = RuntimeError("a mishap")
     assert await bench.homes.find("resp_1") is None
+
+
+async def test_one_that_is_being_told_is_found() -> None:
+    """Its client may ask another router before the store has heard of it."""
+    bench = Bench()
+    book = bench.book
+    first = book.find
+
+    async def find(response_id: str) -> WorkerId | None:
+        found = await first(response_id)
+        book.known[response_id] = A
+        return found
+
+    book.find = find  # type: ignore[method-assign]
+    assert await bench.homes.find("r") == A
+    assert book.asked == 2
