@@ -1,6 +1,6 @@
 """Ties the parts of a running router together where one must hear of another."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from time import perf_counter
 
@@ -40,6 +40,7 @@ def tie(
     fleet.on_removed, fleet.on_report, fleet.on_change = removed, reported, dispatch.stir
     metrics.workers.state = _samples(fleet, insight)
     metrics.queue_depths = _queue_depths(fleet, dispatch)
+    metrics.pending_prefill = _pending_prefill(fleet)
     metrics.inflight = lambda: sum(worker.load.own for worker in fleet) + len(dispatch)
     if shared is not None:
         metrics.shared.sample = shared.sample
@@ -80,3 +81,16 @@ def _queue_depths(fleet: Fleet, dispatch: Dispatch) -> Callable[[], Mapping[str,
         return found
 
     return depths
+
+
+def _pending_prefill(fleet: Fleet) -> Callable[[], Mapping[str, float]]:
+    def pending() -> Mapping[str, float]:
+        now = perf_counter()
+        found: defaultdict[str, float] = defaultdict(float)
+        for worker in fleet:
+            tokens = 0.0 if worker.target.service else worker.load.part(now).tokens
+            for model in worker.report.models:
+                found[model] += tokens
+        return found
+
+    return pending

@@ -47,7 +47,8 @@ _NOTHING_CACHED = {("predicted", "gpu"): 0, ("actual", "gpu"): 0}
 
 class Metrics(Collector):
     """The router's series. Each scrape first has `settle` count what has ended, and asks `queue_depths` for how many
-    requests wait, by model, and `inflight` for how many are under way, those included.
+    requests wait, by model, `pending_prefill` for the tokens that the workers of each have to read yet, and `inflight`
+    for how many requests are under way, those that wait included.
     """
 
     def __init__(self, version: str = "unknown") -> None:
@@ -55,6 +56,7 @@ class Metrics(Collector):
         self.registry.register(self)
         self.settle: Callable[[], None] = _nothing
         self.queue_depths: Callable[[], Mapping[str, int]] = dict
+        self.pending_prefill: Callable[[], Mapping[str, float]] = dict
         self.inflight: Callable[[], int] = int
         self.lookup = Histogram(LOOKUP_BUCKETS_S)
         self.shared_lookup = Histogram(SHARED_BUCKETS_S)
@@ -140,11 +142,18 @@ class Metrics(Collector):
         )
         for model, depth in self.queue_depths().items():
             depths.add_metric((model,), depth)
+        pending = GaugeMetricFamily(
+            "router_pending_prefill_tokens",
+            "Uncached tokens sent to workers that serve the model, first token awaited.",
+            labels=("model",),
+        )
+        for model, tokens in self.pending_prefill().items():
+            pending.add_metric((model,), tokens)
         inflight = GaugeMetricFamily(
             "router_inflight_requests", "Requests under way: those at workers, and those that wait."
         )
         inflight.add_metric((), self.inflight())
-        yield from (depths, inflight)
+        yield from (depths, pending, inflight)
 
     def _time_families(self) -> Iterator[Metric]:
         yield _histogram("router_index_lookup_seconds", "Time to look one prompt up.", self.lookup)

@@ -6,7 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 PATIENCE = 3
-"""Disagreements in a row that are no accident."""
+"""Wrong numbers of tokens in a row that are no accident."""
+
+CACHE_PATIENCE = 8
+"""Surprises in a row by a cache that are none: what was there may be evicted before a prompt is read, and what two prompts
+share may be computed for the first of them just in time for the second.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +36,17 @@ class _Row:
 
     counts: list[tuple[int, int]] = field(default_factory=list)
 
-    def add(self, ours: int, theirs: int) -> bool:
+    def add(self, ours: int, theirs: int, patience: int) -> bool:
         """Whether these are now enough for a verdict."""
-        self.counts = [*self.counts[1 - PATIENCE :], (ours, theirs)]
-        return len(self.counts) >= PATIENCE
+        self.counts = [*self.counts[1 - patience :], (ours, theirs)]
+        return len(self.counts) >= patience
 
 
 class TokenAudit:
-    """Verdicts by model; one is lifted by the first answer that agrees. `disagreements` counts prompts."""
+    """Verdicts by model; one is lifted by the first answer that agrees. `disagreements` counts prompts.
+
+    Of caches only a hit that was expected is an agreement: that a new prompt is new to both says nothing.
+    """
 
     def __init__(self) -> None:
         self.disagreements = 0
@@ -62,8 +70,9 @@ class TokenAudit:
         self._agree(one.model, "chat" if one.chat else "text")
         if one.cached is None or one.worker_cached is None:
             return None
-        if (one.cached > 0) == (one.worker_cached > 0):
+        if one.cached > 0 and one.worker_cached > 0:
             self._agree(one.model, "cache")
+        if (one.cached > 0) == (one.worker_cached > 0):
             return None
         self.disagreements += 1
         return self._disagree(one.model, "cache", one.cached, one.worker_cached)
@@ -74,7 +83,8 @@ class TokenAudit:
 
     def _disagree(self, model: str, kind: str, ours: int, theirs: int) -> str | None:
         row = self._rows.setdefault((model, kind), _Row())
-        if not row.add(ours, theirs) or (model, kind) in self._verdicts:
+        patience = CACHE_PATIENCE if kind == "cache" else PATIENCE
+        if not row.add(ours, theirs, patience) or (model, kind) in self._verdicts:
             return None
         verdict = self._verdicts[model, kind] = _VERDICTS[kind](model, row.counts)
         return verdict

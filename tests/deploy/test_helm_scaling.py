@@ -14,27 +14,28 @@ def test_metrics_that_workers_scale_by_are_the_routers() -> None:
     queries = {}
     for keda in chart.of_kind([*chart.render("everything"), *one], "ScaledObject"):
         for each in keda["spec"]["triggers"]:
-            queries[each["name"], len(keda["spec"]["triggers"])] = each["metadata"]["query"]
+            query = each["metadata"]["query"]
+            queries[query.split('"')[-2], each["name"]] = query
     assert set(re.findall(r"router_\w+", " ".join(queries.values()))) <= names
-    where = f'namespace="{chart.NAMESPACE}"'
+    series = (
+        ("queue-depth", "router_queue_depth"),
+        ("pending-prefill-tokens", "router_pending_prefill_tokens"),
+    )
     assert queries == {
-        ("queue-depth", 1): f'sum(router_queue_depth{{{where},model="llama-8b"}})',
-        (
-            "queue-depth",
-            2,
-        ): f'sum(router_queue_depth{{{where},model="meta-llama/Llama-3.1-8B-Instruct"}})',
-        # what routers have sent has no label for the model: only where there is one
-        ("pending-prefill-tokens", 2): f"sum(router_worker_pending_prefill_tokens{{{where}}})",
+        (model, trigger): f'sum({name}{{namespace="{chart.NAMESPACE}",model="{model}"}})'
+        for model in ("llama-8b", "meta-llama/Llama-3.1-8B-Instruct")
+        for trigger, name in series
     }
 
 
 def test_a_model_of_several_names_is_scaled_by_all_of_them() -> None:
     objects = chart.render("several-models", "--set", "workers[0].autoscaling.type=keda")
     [keda] = chart.of_kind(objects, "ScaledObject")
-    query = keda["spec"]["triggers"][0]["metadata"]["query"]
-    assert (
-        query == f'sum(router_queue_depth{{namespace="{chart.NAMESPACE}",model=~"qwen-7b|small"}})'
-    )
+    where = f'namespace="{chart.NAMESPACE}"'
+    assert [each["metadata"]["query"] for each in keda["spec"]["triggers"]] == [
+        f'sum(router_queue_depth{{{where},model=~"qwen-7b|small"}})',
+        f'sum(router_pending_prefill_tokens{{{where},model="qwen-7b"}})',  # each name has all of it
+    ]
 
 
 @pytest.mark.parametrize(
@@ -53,7 +54,7 @@ def test_quotes_of_either_kind_are_part_of_the_query(matchers: str, model: str) 
     queries = [each["metadata"]["query"] for each in scaled["spec"]["triggers"]]
     assert queries == [
         f'sum(router_queue_depth{{{matchers},model="{model}"}})',
-        f"sum(router_worker_pending_prefill_tokens{{{matchers}}})",
+        f'sum(router_pending_prefill_tokens{{{matchers},model="{model}"}})',
     ]
 
 
@@ -65,7 +66,9 @@ def _selector(*names: str) -> chart.Object:
     )
     [hpa] = chart.of_kind(objects, "HorizontalPodAutoscaler")
     assert kubernetes_schemas.problem(hpa, kubernetes_schemas.NEWEST) is None
-    selector: chart.Object = hpa["spec"]["metrics"][0]["external"]["metric"]["selector"]
+    by_queue, by_prefill = (each["external"]["metric"] for each in hpa["spec"]["metrics"])
+    assert by_prefill["selector"] == {"matchLabels": {"model": [*names, "m"][0]}}
+    selector: chart.Object = by_queue["selector"]
     return selector
 
 

@@ -62,9 +62,9 @@ WRONG = {
         "minimum: got 0, want 1",
     ),
     "scaling by nothing": (
-        ["workers[0].name=a", "workers[0].model=m", "workers[1].name=b", "workers[1].model=n",
-         "workers[0].autoscaling.type=keda", "workers[0].autoscaling.queueDepth=0"],
-        "workers (a): autoscaling has nothing to go by: set queueDepth",
+        ["workers[0].name=a", "workers[0].model=m", "workers[0].autoscaling.type=keda",
+         "workers[0].autoscaling.queueDepth=0", "workers[0].autoscaling.pendingPrefillTokens=0"],
+        "workers (a): autoscaling has nothing to go by: set queueDepth or pendingPrefillTokens",
     ),
     "a model that no selector can have": (
         ["workers[0].name=a", "workers[0].model=org/m", "workers[0].autoscaling.type=hpa"],

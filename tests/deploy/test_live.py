@@ -10,9 +10,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.deploy import chart
 from tests.deploy.queries import RUNBOOK, Asked, asked, rules, selectors
 from tests.deploy.rig import Run, run
-from tests.deploy.workers import CHAT
+from tests.deploy.workers import CHAT, OTHER
 from tests.e2e.harness import ROOT
 
 pytestmark = pytest.mark.timeout(120)
@@ -64,6 +65,23 @@ def test_every_rule_is_about_what_there_is(seen: Run, rule: dict[str, str]) -> N
         series = seen.prometheus.now(f"last_over_time({metric}[5m])", seen.end)
         assert series, metric
         assert all(set(labels) <= each.labels.keys() for each in series), metric
+
+
+def test_what_workers_are_scaled_by_is_there(seen: Run) -> None:
+    """Of each model its own. The load is on one of them: its requests wait, and have to be read."""
+    autoscaling = {"type": "keda", "matchers": 'job="prefix-router"'}
+    workers = [
+        {"name": name, "model": model, "autoscaling": autoscaling}
+        for name, model in (("chat", CHAT), ("other", OTHER))
+    ]
+    objects = chart.rendered("external-workers", json.dumps({"workers": workers}))
+    for scaled in chart.of_kind(objects, "ScaledObject"):
+        for trigger in scaled["spec"]["triggers"]:
+            query = trigger["metadata"]["query"]
+            found = seen.prometheus.over(query, seen.start, seen.end, 1)
+            levels = [value for each in found for _, value in each.values]
+            assert levels, query
+            assert max(levels) > 0 or OTHER in query, query
 
 
 def test_nothing_is_rejected_by_prometheus(seen: Run) -> None:

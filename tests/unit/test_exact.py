@@ -22,6 +22,7 @@ from router.prompt.request import Request
 from router.prompt.stored import Loadable, Stored
 from router.prompt.token_blocks import prompt_extras, token_keys
 from router.routing.policy import Decision
+from router.tokens.audit import CACHE_PATIENCE
 from router.tokens.prompt import ChatPrompt, Inexact, Reason, TextPrompt, TokenIds
 from router.tokens.service import Run, TokenService
 from tests.unit.support import at_once, chat, fleet_of, knowledge_of, request
@@ -295,7 +296,7 @@ class TestLearning:
 
     async def test_a_cache_that_goes_by_something_else(self, bench: Bench) -> None:
         found = await bench.token_identity()
-        for _ in range(3):
+        for _ in range(CACHE_PATIENCE):
             bench.exact.learn(ASKED, found, decision(bench), (100, 0))
         assert "the worker found none" in bench.exact.audit.verdicts["m"][0]
 

@@ -1,10 +1,13 @@
 """What reaches what: the fleet's changes the index, the rates and the queue; their state the metrics."""
 
 from dataclasses import replace
+from time import perf_counter
 
 import pytest
 
 from router.engines.base import Gauges, WorkerReport
+from router.fleet.lease import Lease
+from router.fleet.load import PendingPrefill
 from router.fleet.target import Service
 from router.fleet.worker import Worker
 from router.index.memory import MemoryIndex
@@ -100,6 +103,18 @@ def test_what_stands_in_for_workers_is_no_worker_that_is_up(bench: Bench) -> Non
 def test_models_that_nobody_waits_for(bench: Bench) -> None:
     bench.report(bench.a)
     assert b'\nrouter_queue_depth{model="m"} 0.0\n' in bench.metrics.exposition()
+
+
+def test_a_scrape_sees_what_the_workers_of_a_model_have_to_read(bench: Bench) -> None:
+    bench.fleet.set_report(bench.a, WorkerReport({"m": {}, "adapter": {}}, 5000, 16, 1.0))
+    bench.fleet.set_report(bench.b, WorkerReport({"m": {}, "n": {}}, 5000, 16, 1.0))
+    for worker, tokens in ((bench.a, 300.0), (bench.b, 50.0)):
+        Lease(worker, PendingPrefill(60.0, tokens, streams=True), perf_counter())
+    page = bench.metrics.exposition().decode()
+    for model, pending in {"m": 350.0, "adapter": 300.0, "n": 50.0}.items():
+        assert f'router_pending_prefill_tokens{{model="{model}"}} {pending}\n' in page
+    bench.b.target = replace(bench.b.target, service=Service(models={"n": "elsewhere"}))
+    assert 'router_pending_prefill_tokens{model="n"} 0.0\n' in bench.metrics.exposition().decode()
 
 
 def test_a_scrape_sees_what_workers_say(bench: Bench) -> None:

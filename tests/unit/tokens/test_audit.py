@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.tokens.audit import PATIENCE, Counted, TokenAudit
+from router.tokens.audit import CACHE_PATIENCE, PATIENCE, Counted, TokenAudit
 
 
 def seen(ours: int, theirs: int, *, model: str = "m", chat: bool = True, **cached: Any) -> Counted:
@@ -63,18 +63,28 @@ def test_models_and_forms_of_prompts_are_told_apart() -> None:
 @pytest.mark.parametrize(
     ("ours", "theirs", "words"),
     [
-        (64, 0, "64 cached tokens were expected and the worker found none, 3 times in a row"),
-        (0, 32, "no cached tokens were expected and the worker found 32, 3 times in a row"),
+        (64, 0, "64 cached tokens were expected and the worker found none, 8 times in a row"),
+        (0, 32, "no cached tokens were expected and the worker found 32, 8 times in a row"),
     ],
 )
 def test_caches_that_share_nothing_are_a_verdict(ours: int, theirs: int, words: str) -> None:
     audit = TokenAudit()
-    verdict = told(audit, *[seen(99, 99, cached=ours, worker_cached=theirs)] * 3)[-1]
+    new = seen(99, 99, cached=0, worker_cached=0)
+    surprise = seen(99, 99, cached=ours, worker_cached=theirs)
+    *before, verdict = told(audit, *[new, surprise] * CACHE_PATIENCE)
+    assert before == [None] * (2 * CACHE_PATIENCE - 1)
     assert verdict is not None
     assert words in verdict
     assert audit.verdicts == {"m": [verdict]}
     audit.observe(seen(99, 99, cached=64, worker_cached=32))
     assert audit.verdicts == {}
+
+
+def test_a_cache_that_evicts_what_was_expected_now_and_then_is_no_verdict() -> None:
+    audit = TokenAudit()
+    evicted, hit = (seen(99, 99, cached=64, worker_cached=theirs) for theirs in (0, 48))
+    assert told(audit, *[*[evicted] * (CACHE_PATIENCE - 1), hit] * 5) == [None] * 5 * CACHE_PATIENCE
+    assert audit.disagreements == 5 * (CACHE_PATIENCE - 1)
 
 
 def test_a_cache_is_not_judged_by_prompts_that_were_counted_wrong() -> None:

@@ -116,7 +116,7 @@
 {{- $a := $w.autoscaling }}
 {{- if ne $a.type "none" }}
 {{- if lt (int $a.maxReplicas) (int $a.minReplicas) }}{{ fail (printf "%s: autoscaling.maxReplicas is below minReplicas" $at) }}{{ end }}
-{{- if not (or $a.queueDepth (include "prefix-router.scalesByPrefill" (dict "root" $ "worker" $w)) (and $a.extraTriggers (eq $a.type "keda"))) }}{{ fail (printf "%s: autoscaling has nothing to go by: set queueDepth" $at) }}{{ end }}
+{{- if not (or $a.queueDepth $a.pendingPrefillTokens (and $a.extraTriggers (eq $a.type "keda"))) }}{{ fail (printf "%s: autoscaling has nothing to go by: set queueDepth or pendingPrefillTokens" $at) }}{{ end }}
 {{- end }}
 {{- include "prefix-router.labelChecks" (dict "path" (printf "%s: podLabels" $at) "labels" $w.podLabels) }}
 {{- include "prefix-router.strategyChecks" (dict "path" (printf "%s: strategy" $at) "strategy" $w.strategy) }}

@@ -1,12 +1,3 @@
-{{/* The pending prefill tokens of routers have no label for the model: they can only be summed where there is one. */}}
-{{- define "prefix-router.scalesByPrefill" -}}
-{{- $models := dict }}
-{{- range $worker := .root.Values.workers }}
-{{- $_ := set $models (include "prefix-router.servedName" (include "prefix-router.workerValues" (dict "root" $.root "worker" $worker) | fromJson)) true }}
-{{- end }}
-{{- if and .worker.autoscaling.pendingPrefillTokens (eq (len $models) 1) }}true{{ end }}
-{{- end }}
-
 {{- define "prefix-router.workerScaling" -}}
 {{- if eq .worker.autoscaling.type "keda" }}{{ include "prefix-router.kedaObject" . }}{{ else }}{{ include "prefix-router.workerHpa" . }}{{ end }}
 {{- end }}
@@ -53,12 +44,12 @@ spec:
         query: {{ printf "sum(router_queue_depth{%s,%s})" $matchers (include "prefix-router.modelMatcher" .worker) | toJson }}
         threshold: {{ $a.queueDepth | int | quote }}
     {{- end }}
-    {{- if include "prefix-router.scalesByPrefill" . }}
+    {{- if $a.pendingPrefillTokens }}
     - type: prometheus
       name: pending-prefill-tokens
       metadata:
         serverAddress: {{ $a.prometheus | quote }}
-        query: {{ printf "sum(router_worker_pending_prefill_tokens{%s})" $matchers | toJson }}
+        query: {{ printf "sum(router_pending_prefill_tokens{%s,model=%q})" $matchers (include "prefix-router.servedName" .worker) | toJson }}
         threshold: {{ $a.pendingPrefillTokens | int | quote }}
     {{- end }}
     {{- with $a.extraTriggers }}
@@ -93,11 +84,14 @@ spec:
           type: AverageValue
           averageValue: {{ $a.queueDepth | int | quote }}
     {{- end }}
-    {{- if include "prefix-router.scalesByPrefill" . }}
+    {{- if $a.pendingPrefillTokens }}
     - type: External
       external:
         metric:
-          name: router_worker_pending_prefill_tokens
+          name: router_pending_prefill_tokens   # the same under each of its names
+          selector:
+            matchLabels:
+              model: {{ include "prefix-router.labelValue" (include "prefix-router.servedName" .worker) | quote }}
         target:
           type: AverageValue
           averageValue: {{ $a.pendingPrefillTokens | int | quote }}
