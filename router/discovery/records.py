@@ -1,7 +1,7 @@
 """Records of a name, asked of name servers over DNS (dnspython)."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import dns.asyncresolver
@@ -96,6 +96,18 @@ def _words(error: Exception) -> str:
     if isinstance(error, dns.resolver.LifetimeTimeout):
         return "no name server answered in time"
     if isinstance(error, dns.resolver.NoNameservers):
-        each = sorted({f"{server}: {why}" for server, _, _, why, _ in error.kwargs["errors"]})
+        reasons = _reasons((str(server), why) for server, _, _, why, _ in error.kwargs["errors"])
+        each = [f"{server}: {why}" for server, why in sorted(reasons.items())]
         return f"no name server could answer ({', '.join(each)})"
     return str(error) or type(error).__name__
+
+
+def _reasons(failures: Iterable[tuple[str, Exception | str]]) -> dict[str, str]:
+    """Why each server failed, in the same words each time: that time ran out at the last of its tries is no news."""
+    found: dict[str, str] = {}
+    for server, why in failures:
+        if not isinstance(why, dns.exception.Timeout):
+            found[server] = str(why)
+        else:
+            found.setdefault(server, "no answer in time")
+    return found

@@ -332,7 +332,7 @@ class TestForeignTraffic:
     async def test_holds_back(
         self, running: int, requests_waiting: int, prompts: Prompts, hall: Hall, asking: Asking
     ) -> None:
-        router, (worker,) = await hall(max_inflight=4, metrics_interval_s=0.02)
+        router, (worker,) = await hall(max_inflight=4, metrics_interval_s=0.2)
         worker.metrics = self.metrics(running, requests_waiting)
         await eventually(lambda: router.workers[0].load.foreign == running + requests_waiting)
         client = await asking(router)("p")
@@ -350,7 +350,7 @@ class TestForeignTraffic:
     async def test_turns_to_the_worker_that_others_spare(
         self, prompts: Prompts, hall: Hall, asking: Asking
     ) -> None:
-        router, workers = await hall(2, metrics_interval_s=0.02, room_tokens=10**6)
+        router, workers = await hall(2, metrics_interval_s=0.2, room_tokens=10**6)
         workers[0].metrics = self.metrics(8, 40)
         workers[1].metrics = self.metrics(0, 0)
         await eventually(lambda: [w.load.foreign for w in router.workers] == [48, 0])
@@ -366,7 +366,7 @@ class TestForeignTraffic:
     async def test_a_worker_that_tells_nothing_any_more_is_taken_as_ours_alone(
         self, prompts: Prompts, hall: Hall, asking: Asking
     ) -> None:
-        router, (worker,) = await hall(max_inflight=4, metrics_interval_s=0.02)
+        router, (worker,) = await hall(max_inflight=4, metrics_interval_s=0.2)
         worker.metrics = self.metrics(4, 0)
         await eventually(lambda: router.workers[0].load.foreign == 4)
         client = await asking(router)("p")

@@ -101,6 +101,11 @@ class Wire(asyncio.Protocol):
         self._chunked = False
 
     @property
+    def target(self) -> str:
+        """What is asked for by the request that is being read."""
+        return self._url.decode("latin-1")
+
+    @property
     def stalled(self) -> bool:
         """The router does not read: the socket's buffer and ours are full."""
         return not self._writable.is_set()
@@ -242,7 +247,7 @@ class Wire(asyncio.Protocol):
     def on_message_complete(self) -> None:
         request = Request(
             method=self._parser.get_method().decode("ascii"),
-            target=self._url.decode("latin-1"),
+            target=self.target,
             version=self._parser.get_http_version(),
             headers=self._headers,
             wire=self,

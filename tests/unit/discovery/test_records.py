@@ -4,9 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from dns.exception import Timeout
+from dns.message import make_query
+from dns.resolver import NoNameservers
 
 from router.discovery.answers import NoAnswerError, NoRecordsError, Service
-from router.discovery.records import Records
+from router.discovery.records import Records, _words
 from tests.fakes.dns_server import DnsServer, dns_server
 
 
@@ -124,3 +127,21 @@ async def test_a_cancellation_that_comes_with_an_answer_is_heeded(
         task.cancel()
         await asyncio.wait({task}, timeout=30)
         assert ended or task.cancelled()
+
+
+@pytest.mark.parametrize(
+    ("tries", "words"),
+    [
+        (["SERVFAIL", Timeout(timeout=0.0)], "SERVFAIL"),
+        ([Timeout(timeout=0.2), "SERVFAIL"], "SERVFAIL"),
+        ([Timeout(timeout=0.2), Timeout(timeout=0.1)], "no answer in time"),
+    ],
+    ids=str,
+)
+def test_a_failure_has_the_same_words_however_long_its_tries_took(
+    tries: list[str | Timeout], words: str
+) -> None:
+    failures = [("Do53:10.0.0.1@53", False, 53, why, None) for why in tries]
+    question = make_query("v.test", "A")
+    told = _words(NoNameservers(request=question, errors=failures))
+    assert told == f"no name server could answer (Do53:10.0.0.1@53: {words})"
