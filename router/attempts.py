@@ -3,7 +3,7 @@
 What happens is told by the worker's connection, so that an attempt needs a task only to open one.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
 
 import msgspec
@@ -284,7 +284,7 @@ class Attempts:
         if journey.trace is not None:
             journey.trace.again(reason)
 
-    def _others(self, journey: Journey) -> list[Worker]:
+    def _others(self, journey: Journey) -> Sequence[Worker]:
         """Who could serve the request now and was not asked yet."""
         if journey.bound:
             return []
@@ -292,7 +292,7 @@ class Attempts:
             workers = self._intake.able(journey.request)
         except RouterError:
             return []
-        return [worker for worker in workers if worker not in journey.question.tried]
+        return journey.question.untried(workers)
 
 
 def _nowhere(journey: Journey) -> None:

@@ -201,6 +201,11 @@ def cannot_go_on(what: str) -> RouterError:
     return RouterError(502, RESUME_FAILED, f"The worker {what}.", source=Source.UPSTREAM)
 
 
+NOBODY_GOES_ON = cannot_go_on(
+    "broke its answer off. The answer could not be resumed: there is no other worker"
+)
+
+
 def out_of_time(seconds: float) -> RouterError:
     """The request has taken as long as any may."""
     return RouterError(

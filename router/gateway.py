@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from router.access.tenant import Tenant
 from router.attempts import Attempts
-from router.errors import SHUTTING_DOWN, RouterError
+from router.errors import NOBODY_GOES_ON, SHUTTING_DOWN, RouterError
 from router.journey import Journey
 from router.keepalive import KeepAlive
 from router.passage import Passage
@@ -146,6 +146,10 @@ class Gateway:
 
     def proceed(self, journey: Journey, decision: Decision) -> None:
         """It is decided where the request goes."""
+        if journey.resumed and decision.worker.target.service is not None:
+            self._reporter.resumed("impossible")  # the last worker went while it waited
+            self.give_up(journey, NOBODY_GOES_ON)
+            return
         worker = self._intake.meant(decision.worker, journey.request)
         if (
             worker is not decision.worker

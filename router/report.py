@@ -232,7 +232,7 @@ def _spent(journey: Journey, ticket: Ticket, usage: Usage) -> tuple[int, int]:
 def _status(journey: Journey) -> int:
     """The answer's status; 499 when the client left before there was one."""
     relay, error = journey.relay, journey.error
-    if relay is not None and relay.status and not relay.refused:
+    if relay is not None and relay.status and relay.begun:
         return relay.status
     return error.status if error is not None else 499
 

@@ -50,13 +50,20 @@ class Intake:
             if worker is None or worker.target.service is not None:
                 raise unknown_worker(pinned.decode("latin-1"))
             return (self.meant(worker, request),), PINNED
-        candidates = self.able(request)
-        if request.endpoint.stores:
-            home = self._homes.find(_stored_id(request))
-            for worker in self._fleet.candidates(request.model):
-                if worker.id == home:
-                    return (self.meant(worker, request),), HOME
-        return candidates, ""
+        home = self._home(request) if request.endpoint.stores else None
+        if home is not None:
+            return (self.meant(home, request),), HOME
+        return self.able(request), ""
+
+    def _home(self, request: Request) -> Worker | None:
+        """The worker that stores the response which the request refers to, while it is up: though it may be given nothing
+        else, nobody else has it. A service stores for all its callers alike.
+        """
+        home = self._homes.find(_stored_id(request))
+        worker = self._fleet.get(home) if home is not None else None
+        if worker is None or not worker.up or worker.target.service is not None:
+            return None
+        return worker if request.model is None or request.model in worker.report.models else None
 
     def unknown_home(self, request: Request) -> str | None:
         """The response that the request refers to, if this router does not know where that is stored."""

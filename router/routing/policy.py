@@ -34,6 +34,14 @@ class Question(msgspec.Struct, gc=False):
     priority: int = 0
     tried: tuple[Worker, ...] = ()
 
+    def untried(self, workers: Sequence[Worker]) -> Sequence[Worker]:
+        """Who of them was not asked yet: of servers that were not, as all ranks of one fail together; else other ranks."""
+        if not self.tried:
+            return workers
+        asked = {worker.process for worker in self.tried}
+        elsewhere = [worker for worker in workers if worker.process not in asked]
+        return elsewhere or [worker for worker in workers if worker not in self.tried]
+
 
 class Choice(msgspec.Struct, frozen=True, gc=False):
     """A policy's answer and, in a word or two, why."""

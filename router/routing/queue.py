@@ -179,7 +179,7 @@ class LateBinding(Waiting):
         lane.take(ticket, own, now - self.options.patience_s)
         del self._tickets[ticket.waiter]
         question.now = now
-        question.candidates = _untried(question, lane.workers)
+        question.candidates = question.untried(lane.workers) or lane.workers
         self.on_leave(now - question.arrived_at)
         ticket.waiter.go(self._decide(question, worker))
 
@@ -228,18 +228,11 @@ def _crowding(waiting: int, workers: Sequence[Worker]) -> float:
     return min(_CROWDING * waiting / len(workers), _MOST_CROWDING)
 
 
-def _untried(question: Question, workers: Sequence[Worker]) -> Sequence[Worker]:
-    """Who is left for a request that some have refused; everybody when nobody is left."""
-    if not question.tried:
-        return workers
-    return [worker for worker in workers if worker not in question.tried] or workers
-
-
 def _costs(question: Question, prices: Prices) -> list[float]:
     """What the request costs on each worker; those it is not to go to are beyond all price."""
     costs = prices.of(question.identity, question.overlaps)
     if question.tried:
-        left = _untried(question, prices.workers)
+        left = question.untried(prices.workers) or prices.workers
         return [
             cost if worker in left else inf
             for worker, cost in zip(prices.workers, costs, strict=True)

@@ -20,7 +20,7 @@ _DRAINED = "/drained/"
 _WANTED = "/wanted/"
 """What their names begin with where they are told; no worker is called like that."""
 _UNPROVEN = ("", UNWANTED)
-"""What anybody may say: a worker less is used."""
+"""What anybody may say where there is no key: a worker less is used."""
 _NOTHING = Facts()
 _LATER_S = 1e-3
 """A word is at least so much later than the one before, whatever the clocks say."""
@@ -51,7 +51,8 @@ class Orders:
     later counts. What is only forgotten is not told: others may know the worker yet.
 
     That a worker is wanted is only told and heeded with a `key` that proves it: whoever can write to the store must not say
-    where prompts go. `now`: Unix time.
+    where prompts go. Who has a key heeds nothing without proof: a router that anybody may tell to drain must not take workers
+    away from all others. `now`: Unix time.
     """
 
     def __init__(self, now: Callable[[], float] | None = None) -> None:
@@ -60,6 +61,7 @@ class Orders:
         self._roster: Roster | None = None
         self._said: dict[WorkerId, Facts] = {}
         self._stored: dict[WorkerId, Facts] = {}
+        self._refused: dict[WorkerId, Facts] = {}
 
     def follow(self, roster: Roster) -> None:
         """This is where operators' words are taken down."""
@@ -89,14 +91,16 @@ class Orders:
             self._stored[key] = told
             if told.at <= self._said.get(key, _NOTHING).at:
                 continue
+            if not self._proven(key, told):
+                if self._refused.get(key) != told:
+                    logger.warning("%s is told by another router, but not with this admin_key", key)
+                self._refused[key] = told
+                continue
+            self._said[key] = told
             if key.startswith(_DRAINED):
-                self._said[key] = told
                 self._roster.drain(WorkerId(key.removeprefix(_DRAINED)), drained=told.drained)
-            elif self._proven(key, told):
-                self._said[key] = told
-                self._roster.order(WorkerId(key.removeprefix(_WANTED)), told.wanted)
             else:
-                logger.warning("%s is told, but not by the admin_key: %s", key, told.wanted)
+                self._roster.order(WorkerId(key.removeprefix(_WANTED)), told.wanted)
 
     def _listen(self, roster: Roster) -> None:
         """Take note of what was said here since."""
@@ -111,23 +115,23 @@ class Orders:
 
     def _say(self, key: WorkerId, facts: Facts) -> None:
         at = max(self._now(), self._said.get(key, _NOTHING).at + _LATER_S)
-        proof = _proof(self.key, key, facts.wanted, at) if self.key else ""
-        self._said[key] = replace(facts, at=at, proof=proof)
+        facts = replace(facts, at=at)
+        self._said[key] = replace(facts, proof=_proof(self.key, key, facts) if self.key else "")
 
     def _proven(self, key: WorkerId, told: Facts) -> bool:
-        if told.wanted in _UNPROVEN:
-            return True
-        return bool(self.key) and compare_digest(
-            told.proof, _proof(self.key or "", key, told.wanted, told.at)
-        )
+        if not self.key:
+            return told.wanted in _UNPROVEN
+        return compare_digest(told.proof, _proof(self.key, key, told))
 
     def _forget(self, worker_id: WorkerId) -> None:
         self._said.pop(drain_key(worker_id), None)
         self._said.pop(wanted_key(worker_id), None)
+        self._refused.pop(drain_key(worker_id), None)
+        self._refused.pop(wanted_key(worker_id), None)
 
 
-def _proof(secret: str, key: WorkerId, order: str, at: float) -> str:
-    said = f"{key}\n{order}\n{at!r}"
+def _proof(secret: str, key: WorkerId, facts: Facts) -> str:
+    said = f"{key}\n{facts.wanted}\n{facts.drained}\n{facts.at!r}"
     return hmac.new(secret.encode(), said.encode(), hashlib.sha256).hexdigest()
 
 

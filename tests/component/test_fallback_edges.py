@@ -17,7 +17,7 @@ from router.settings import Settings
 from tests.component.conftest import StartRouter, StartWorker
 from tests.component.harness import CHAT, RunningRouter, chat, eventually
 from tests.fakes.client import Fields, chunked, request
-from tests.fakes.wire import Request, Wire
+from tests.fakes.wire import Request, Script, Wire
 from tests.fakes.worker import FakeWorker, card, sse
 
 TOKEN = {"choices": [{"delta": {"content": "a"}}]}
@@ -279,12 +279,8 @@ async def test_a_stream_that_breaks_there_ends_with_an_error(
     assert len(service.requests) == 1
 
 
-async def test_a_stream_that_a_worker_began_does_not_go_on_there(
-    start_router: StartRouter, start_worker: StartWorker
-) -> None:
-    """The service would begin anew, in other words: the client would have both."""
-    begun = asyncio.Event()
-    die = asyncio.Event()
+def _breaking(begun: asyncio.Event, die: asyncio.Event) -> Script:
+    """Begins a stream that could go on elsewhere, and breaks it off."""
 
     async def breaks(request: Request, wire: Wire) -> None:
         assert request.json().get("return_token_ids") is True
@@ -309,8 +305,16 @@ async def test_a_stream_that_a_worker_began_does_not_go_on_there(
         await die.wait()
         wire.reset()
 
+    return breaks
+
+
+async def test_a_stream_that_a_worker_began_does_not_go_on_there(
+    start_router: StartRouter, start_worker: StartWorker
+) -> None:
+    """The service would begin anew, in other words: the client would have both."""
+    begun, die = asyncio.Event(), asyncio.Event()
     service = await start_worker()
-    first = await start_worker(script=breaks)
+    first = await start_worker(script=_breaking(begun, die))
     router = await before(start_router, service, first, resume="on")
     async with router.connect() as client:
         await client.post(CHAT, chat(stream=True, max_tokens=5))
@@ -322,6 +326,37 @@ async def test_a_stream_that_a_worker_began_does_not_go_on_there(
         await client.body(answer)
     assert b"[DONE]" not in answer.body
     assert service.requests == []
+
+
+async def test_nor_where_it_waits_for_a_worker_that_leaves(
+    start_router: StartRouter, start_worker: StartWorker
+) -> None:
+    begun, die, held = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def hold(request: Request, wire: Wire) -> None:
+        await held.wait()
+        await wire.json({})
+
+    service, busy = await start_worker(), await start_worker(script=hold)
+    first = await start_worker(script=_breaking(begun, die))
+    router = await before(start_router, service, first, busy, resume="on", max_inflight=1)
+    other = asyncio.ensure_future(router.post(chat(), headers=[("x-router-worker", busy.id)]))
+    await busy.received_count(1)
+    streamed = asyncio.ensure_future(router.post(chat(stream=True, max_tokens=5)))
+    await begun.wait()
+    die.set()
+    await eventually(lambda: len(router.app.dispatch) == 1)
+    await first.stop()
+    await eventually(lambda: not any(each.up for each in router.workers if each.id == first.id))
+    await router.post({}, f"/workers/{busy.id}/drain")
+    answer = await streamed
+    assert b"[DONE]" not in answer.body
+    assert b"could not be resumed: there is no other worker" in answer.body
+    assert service.requests == []
+    line = await router.line()
+    assert (line["status"], line["outcome"], line["worker"]) == (200, "upstream_error", first.id)
+    held.set()
+    assert (await other).status == 200
 
 
 async def test_a_request_that_waits_goes_there_when_the_last_worker_leaves(

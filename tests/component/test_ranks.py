@@ -144,6 +144,23 @@ class TestScripted:
         await worker.start()
         await ranks_are(router, 2)
 
+    async def test_when_their_engine_dies_its_requests_go_to_another_server(
+        self, start_worker: StartWorker, start_router: StartRouter
+    ) -> None:
+        """All ranks of one server fail together: there is no use in asking each."""
+
+        async def dead(request: Request, wire: Wire) -> None:
+            message = "EngineCore encountered an issue. See stack trace (above) for the root cause."
+            await wire.json({"error": {"message": message, "code": 500}}, 500)
+
+        many, other = await start_worker(script=dead), await start_worker(script=slow)
+        many.metrics, other.metrics = page(0, 0, 0, 0), page(0)
+        router = await start_router(many, other, health_interval_s=5)
+        await ranks_are(router, 5)
+        answers = await asyncio.gather(*(router.post(chat(f"q{n}")) for n in range(8)))
+        assert {who(answer) for answer in answers} == {other.id}
+        assert max([(await router.line(n))["attempts"] for n in range(8)]) == 2
+
     async def test_beside_a_worker_that_has_only_one(
         self, router: RunningRouter, worker: FakeWorker, start_worker: StartWorker
     ) -> None:

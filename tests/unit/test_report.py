@@ -58,6 +58,11 @@ def stream(*, whole: bool = True) -> Answer:
     return answer
 
 
+def head_only(relay: Relay) -> None:
+    """A stream that begins with nothing that is passed on."""
+    relay.on_response(200, STREAM, None)
+
+
 class Desk:
     """A reporter with all that it writes to."""
 
@@ -146,6 +151,8 @@ def ended(desk: Desk, answer: Answer | None, error: RouterError | None, *, left:
         (None, None, True, 499, "cancelled"),
         (plain(429), None, True, 499, "cancelled"),
         (stream(whole=False), None, True, 200, "cancelled"),
+        (head_only, LOST, False, 502, "upstream_error"),
+        (head_only, None, True, 499, "cancelled"),
     ],
 )
 def test_status_and_outcome(

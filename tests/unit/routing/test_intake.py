@@ -1,12 +1,15 @@
 """The question that a request asks: its prompt, its candidates, and why there is only one."""
 
+from dataclasses import replace
+from time import perf_counter
 from typing import Any
 
 import pytest
 
-from router.engines.base import WorkerReport
+from router.engines.base import Condition, WorkerReport
 from router.errors import RouterError
 from router.fleet.ranks import RANK
+from router.fleet.target import Service
 from router.ids import WorkerId
 from router.prompt.identity import TextIdentity
 from router.routing.affinity import ResponseHomes
@@ -95,6 +98,31 @@ def test_a_home_that_is_down_is_none(desk: Desk) -> None:
     desk.fleet.mark_down(b, "away")
     body = {"model": "m", "input": "q", "previous_response_id": "resp_1"}
     question, bound = desk.ask(body, path="/v1/responses")
+    assert (names(question), bound) == ("a", "")
+
+
+@pytest.mark.parametrize("idle", ["drained", "ejected", "asleep", "all drained"])
+def test_a_home_that_is_given_nothing_else_is_one(desk: Desk, idle: str) -> None:
+    """Nobody else could answer."""
+    desk.homes.remember("resp_1", WorkerId("b:8000"))
+    (a, b) = desk.fleet
+    if idle == "ejected":
+        b.circuit.pause(60.0, perf_counter())
+        desk.fleet.hold_back(b)
+    elif idle == "asleep":
+        desk.fleet.set_condition(b, Condition.ASLEEP)
+    else:
+        for worker in (b,) if idle == "drained" else (a, b):
+            worker.target = replace(worker.target, drained=True)
+    question, bound = desk.ask({}, path="/v1/responses/resp_1")
+    assert (names(question), bound) == ("b", HOME)
+
+
+def test_a_service_is_nobodys_home(desk: Desk) -> None:
+    desk.homes.remember("resp_1", WorkerId("b:8000"))
+    (_, b) = desk.fleet
+    b.target = replace(b.target, service=Service(models={"m": "there"}))
+    question, bound = desk.ask({}, path="/v1/responses/resp_1")
     assert (names(question), bound) == ("a", "")
 
 

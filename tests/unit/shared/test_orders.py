@@ -163,9 +163,36 @@ def test_who_has_no_key_adds_no_worker(
     }[forged]
     two.orders.take({wanted_key(NEW): told})
     assert two.roster.orders == {}
-    assert "not by the admin_key" in caplog.text
+    assert "not with this admin_key" in caplog.text
     two.orders.take({wanted_key(WorkerId("other:1")): fact})
     assert two.roster.orders == {}, "it is proof for one worker only"
+
+
+@pytest.mark.parametrize("key", [None, "another"])
+def test_who_has_no_key_takes_no_worker_away_from_those_that_have_one(
+    key: str | None, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    keyed, other = Side(store), Side(store, key=key)
+    other.roster.drain(A, drained=True)
+    other.roster.order(NEW, UNWANTED)
+    other.tell()
+    for _ in range(3):
+        keyed.tell()
+    assert (keyed.roster.drains, keyed.roster.orders) == (set(), {})
+    assert caplog.text.count("not with this admin_key") == 2
+    (fact,) = (fact for name, fact in store.facts.items() if name == drain_key(A))
+    keyed.roster.drain(A, drained=True)
+    keyed.orders.take({drain_key(A): replace(keyed.orders.news()[drain_key(A)], drained=False)})
+    assert keyed.roster.drains == {A}, "a proof is for one word only"
+    assert fact.drained
+
+
+def test_who_has_no_key_heeds_those_that_have_one(store: Store) -> None:
+    keyed, other = Side(store), Side(store, key=None)
+    keyed.roster.drain(A, drained=True)
+    keyed.tell()
+    other.tell()
+    assert other.roster.drains == {A}
 
 
 def test_an_old_word_is_not_heeded_again(store: Store) -> None:
