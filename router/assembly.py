@@ -180,6 +180,8 @@ def _predicted(settings: Settings) -> PredictedIndex:
 def _edge(
     settings: Settings, gateway: Gateway, metrics: Metrics, tenants: Tenants | None
 ) -> EdgeServices:
+    drain = Drain()
+    metrics.process.draining = lambda: drain.active
     return EdgeServices(
         gateway,
         Routes(EndpointTable(settings.allow_paths)),
@@ -192,7 +194,7 @@ def _edge(
             client_stall_s=settings.client_stall_timeout_s,
         ),
         BodyMemory(settings.body_memory_limit),
-        Drain(),
+        drain,
         metrics.rejected,
         Cors(settings.cors_origins) if settings.cors_origins else None,
         tenants,

@@ -52,10 +52,10 @@ class Reporter:
         self._waiting: list[tuple[Journey, Usage]] = []
 
     def series(self, journey: Journey) -> RouteSeries:
-        """Where the request is counted. Only models that workers serve become labels."""
+        """Where the request is counted. Only models that workers serve, or did lately, become labels."""
         endpoint = journey.incoming.endpoint.name
         model = journey.model
-        known = model if model and self._fleet.serves(model) else UNKNOWN
+        known = model if model and self._fleet.knows_model(model) else UNKNOWN
         return self._metrics.route(known, endpoint)
 
     def degraded(self, journey: Journey) -> None:

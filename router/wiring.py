@@ -41,6 +41,7 @@ def tie(
     metrics.workers.state = _samples(fleet, insight)
     metrics.queue_depths = _queue_depths(fleet, dispatch)
     metrics.pending_prefill = _pending_prefill(fleet)
+    metrics.model_workers = fleet.model_workers
     metrics.inflight = lambda: sum(worker.load.own for worker in fleet) + len(dispatch)
     if shared is not None:
         metrics.shared.sample = shared.sample

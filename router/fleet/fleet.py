@@ -8,9 +8,10 @@ from time import perf_counter
 from typing import Any
 
 from router.engines.base import Condition, WorkerReport
-from router.errors import SHUTTING_DOWN
+from router.errors import SHUTTING_DOWN, no_worker
 from router.fleet.candidates import able, nobody, services
 from router.fleet.circuit import Circuit, CircuitOptions
+from router.fleet.models import Missed, cards, serving
 from router.fleet.pools import Pools
 from router.fleet.reports import allowed, completed, stand_in
 from router.fleet.target import Target, same_way
@@ -48,6 +49,7 @@ class Fleet:
         self._held_back: set[WorkerId] = set()
         self._leaving: list[Pool] = []
         self._looked_at = 0.0
+        self._missed = Missed()
         self._processes: dict[WorkerId, tuple[Worker, ...]] = {}
         self._workers: dict[WorkerId, Worker] = {}
         self._orders = count()
@@ -105,6 +107,7 @@ class Fleet:
         for ranks in left:
             ranks[0].pool.retire()
             self._leaving.append(ranks[0].pool)
+            self._missed.left(ranks, perf_counter())
             self._tell_of_the_gone(ranks)
         self._changed()
         for worker in self.processes():
@@ -220,6 +223,8 @@ class Fleet:
             if found:
                 self._serving[model] = found
         if not found:
+            if not self.serves(model) and self._missed.misses(model, perf_counter()):
+                raise no_worker(f"No worker that serves the model `{model}` is left.")
             raise nobody(self, model, sorted(self.model_cards()))
         return self._admitted(found, model) if self._held_back else found
 
@@ -245,24 +250,23 @@ class Fleet:
         """It is there, and no other at its address."""
         return self._workers.get(worker.id) is worker
 
-    def serves(self, model: str) -> bool:
+    def serves(self, model: str | None) -> bool:
         """Some worker serves `model`."""
         return model in self._serving or any(
             model in w.report.models for w in self._workers.values()
         )
 
+    def knows_model(self, model: str) -> bool:
+        """Some worker serves `model`, or did until not long ago."""
+        return self.serves(model) or self._missed.misses(model, perf_counter())
+
     def model_cards(self) -> Mapping[str, dict[str, Any]]:
-        """Every model served, with the card of the first worker that has it, of a service only where no worker does; the
-        shortest context counts.
-        """
-        cards: dict[str, dict[str, Any]] = {}
-        for worker in sorted(self._workers.values(), key=_stands_in):
-            for name, card in worker.report.models.items():
-                known = cards.setdefault(name, dict(card))
-                lengths = [n for n in (known.get("max_model_len"), card.get("max_model_len")) if n]
-                if lengths:
-                    known["max_model_len"] = min(lengths)
-        return cards
+        """Every model served, with a card of it."""
+        return cards(self._workers.values())
+
+    def model_workers(self) -> Mapping[str, int]:
+        """How many workers serve each model, those included that nobody serves since workers left."""
+        return serving(self._workers.values(), self._missed.names(perf_counter()))
 
     def sweep(self) -> None:
         """Close connections that were idle too long, end answers that are overdue."""
@@ -283,10 +287,6 @@ class Fleet:
         """Close every connection; answers under way end with an error that says why."""
         for pool in (*self._leaving, *(ranks[0].pool for ranks in self._processes.values())):
             pool.close(SHUTTING_DOWN)
-
-
-def _stands_in(worker: Worker) -> bool:
-    return worker.target.service is not None
 
 
 def _ignore(worker: Worker) -> None:

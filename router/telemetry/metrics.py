@@ -57,6 +57,7 @@ class Metrics(Collector):
         self.settle: Callable[[], None] = _nothing
         self.queue_depths: Callable[[], Mapping[str, int]] = dict
         self.pending_prefill: Callable[[], Mapping[str, float]] = dict
+        self.model_workers: Callable[[], Mapping[str, int]] = dict
         self.inflight: Callable[[], int] = int
         self.lookup = Histogram(LOOKUP_BUCKETS_S)
         self.shared_lookup = Histogram(SHARED_BUCKETS_S)
@@ -149,11 +150,18 @@ class Metrics(Collector):
         )
         for model, tokens in self.pending_prefill().items():
             pending.add_metric((model,), tokens)
+        workers = GaugeMetricFamily(
+            "router_model_workers",
+            "Workers that serve the model now; of one whose last worker left, 0 for an hour.",
+            labels=("model",),
+        )
+        for model, count in self.model_workers().items():
+            workers.add_metric((model,), count)
         inflight = GaugeMetricFamily(
             "router_inflight_requests", "Requests under way: those at workers, and those that wait."
         )
         inflight.add_metric((), self.inflight())
-        yield from (depths, pending, inflight)
+        yield from (depths, pending, workers, inflight)
 
     def _time_families(self) -> Iterator[Metric]:
         yield _histogram("router_index_lookup_seconds", "Time to look one prompt up.", self.lookup)

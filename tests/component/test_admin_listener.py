@@ -123,7 +123,9 @@ async def test_it_is_there_until_the_end(start_both: StartBoth, worker: FakeWork
         for path, status in (("/ready", 503), ("/workers", 200), ("/metrics", 200)):
             async with connect("127.0.0.1", admin_port) as scraper:
                 await scraper.send(request("GET", path))
-                assert (await scraper.response()).status == status
+                seen = await scraper.response()
+                assert seen.status == status
+                assert path != "/metrics" or b"\nrouter_draining 1.0\n" in seen.body
         await client.body(response)
         assert response.complete
 

@@ -20,6 +20,7 @@ def test_the_router_s_own_series() -> None:
     metrics.rejected["queue_full"] += 1
     metrics.queue_depths = lambda: {"m": 7, "n": 0}
     metrics.pending_prefill = lambda: {"m": 512.0}
+    metrics.model_workers = lambda: {"m": 2, "gone": 0}
     metrics.inflight = lambda: 9
     metrics.lookup.observe(2e-6)
     metrics.ttft_error.observe(-0.02)
@@ -34,6 +35,8 @@ def test_the_router_s_own_series() -> None:
     assert found["router_queue_depth", (("model", "m"),)] == 7
     assert found["router_queue_depth", (("model", "n"),)] == 0
     assert found["router_pending_prefill_tokens", (("model", "m"),)] == 512
+    assert found["router_model_workers", (("model", "m"),)] == 2
+    assert found["router_model_workers", (("model", "gone"),)] == 0
     assert found["router_inflight_requests", ()] == 9
     assert found["router_index_lookup_seconds_bucket", (("le", "2.5e-06"),)] == 1
     assert found["router_ttft_prediction_error_seconds_bucket", (("le", "-0.01"),)] == 1

@@ -29,3 +29,10 @@ def test_how_late_the_loop_is() -> None:
 )
 def test_what_the_system_knows_of_the_process(name: str) -> None:
     assert scraped(Metrics())[f"process_{name}", ()] > 0
+
+
+def test_whether_it_was_told_to_stop() -> None:
+    metrics = Metrics()
+    assert scraped(metrics)["router_draining", ()] == 0
+    metrics.process.draining = lambda: True
+    assert scraped(metrics)["router_draining", ()] == 1
