@@ -8,7 +8,8 @@ from msgspec.structs import replace
 
 from router.access.tenants import Tenants
 from router.administration import Subject, administration
-from router.attempts import AttemptOptions, Attempts
+from router.attempt_options import AttemptOptions
+from router.attempts import Attempts
 from router.console.console import Console
 from router.discovery.registry import Discovery
 from router.discovery.replicas import Replicas

@@ -3,12 +3,11 @@
 What happens is told by the worker's connection, so that an attempt needs a task only to open one.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from time import perf_counter
 
-import msgspec
-
-from router.errors import OUT_OF_TIME, RouterError, engine_died, no_worker
+from router.attempt_options import AttemptOptions
+from router.errors import OUT_OF_TIME, RouterError, engine_died, no_worker, out_of_time
 from router.fleet.lease import Lease
 from router.fleet.passive import PassiveHealth
 from router.fleet.ranks import RANK, rank_header
@@ -27,22 +26,9 @@ from router.routing.explain import told
 from router.routing.intake import Intake
 from router.upstream.connection import Connection
 from router.upstream.headers import EXPLAIN, RequestLine, request_head
-from router.upstream.limits import NO_LIMITS, TimeLimits
+from router.upstream.limits import TimeLimits
 
 REFUSED = no_worker("The workers that are left have refused the request.")
-
-
-class AttemptOptions(msgspec.Struct, frozen=True):
-    """`limits`, and those of endpoints that have their own; `retry_budget`: share of a worker's requests that are sent on
-    if it refuses them; `resume`: streams go on elsewhere unless a request says otherwise; `abandoned_s`: for how long an answer is awaited whose
-    client left.
-    """
-
-    limits: TimeLimits = NO_LIMITS
-    by_endpoint: Mapping[str, TimeLimits] = {}
-    retry_budget: float = 0.2
-    resume: bool = False
-    abandoned_s: float = 0.0
 
 
 class Attempts:
@@ -64,18 +50,20 @@ class Attempts:
         self._reporter = passage.reporter
         self._passage = passage
         self._health = health
-        self._options = options = options or AttemptOptions()
+        self.options = options = options or AttemptOptions()
         self._resumption = Resumption(passage.reporter, usually=options.resume)
 
     def set_options(self, options: AttemptOptions) -> None:
         """From now on these; requests under way keep those that they were sent with."""
-        self._options = options
+        self.options = options
         self._resumption.usually = options.resume
 
     def start(self, journey: Journey) -> None:
         """Send it to the worker that was decided on."""
-        worker = journey.decision.worker
+        worker, total_s = journey.decision.worker, journey.question.total_s
         now = perf_counter()
+        if now - journey.arrived_at >= total_s:
+            raise out_of_time(total_s)
         journey.lease = Lease(worker, journey.prefill(), now, self._dispatch.stir)
         journey.attempts += 1
         if self._reporter.traces is not None:
@@ -116,9 +104,8 @@ class Attempts:
         journey.client.feed_from(connection)
         journey.connection = connection
         journey.sent_at = perf_counter()
-        worker.budget.earn(self._options.retry_budget)
-        limits = self._options.by_endpoint.get(incoming.endpoint.name, self._options.limits)
-        connection.limit(limits, journey.arrived_at)
+        worker.budget.earn(self.options.retry_budget)
+        connection.limit(self.options.of(incoming.endpoint.name), journey.arrived_at)
         connection.send(head, body, relay, is_head=incoming.method == b"HEAD")
 
     def _relay(self, journey: Journey, worker: Worker) -> Relay:
@@ -152,7 +139,7 @@ class Attempts:
 
     def finish(self, journey: Journey) -> bool:
         """Let an answer go on whose client left; False: there is none, or it is not wanted."""
-        limits, relay = TimeLimits(total_s=self._options.abandoned_s), journey.relay
+        limits, relay = TimeLimits(total_s=self.options.abandoned_s), journey.relay
         if not limits.total_s or journey.connection is None or relay is None:
             return False
         journey.client.feed_from(None)

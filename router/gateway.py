@@ -81,6 +81,7 @@ class Gateway:
     def _ask(self, journey: Journey) -> None:
         request = journey.request
         question, journey.bound = self._intake.question(request, journey.arrived_at)
+        question.total_s = self._attempts.options.of(request.endpoint.name).total_s
         journey.question = question
         if journey.ticket is not None and request.endpoint.works:
             journey.ticket.charge(question.identity.tokens, journey.arrived_at)

@@ -15,6 +15,11 @@ _GATEWAY_ERRORS = (502, 503, 504)
 """Something is wrong with the worker, or with what stands before it; 500 may be the request's fault."""
 
 
+_BUSY_S = 1.0
+"""For so long a worker is left alone that has too many requests and does not say until when: refusing at once, it would
+look idle, and draw all others.
+"""
+
 _FAILURES = frozenset((UNREACHABLE, STALE, LOST, TIMED_OUT, BAD_RESPONSE))
 
 
@@ -36,8 +41,8 @@ class PassiveHealth:
                 self._fleet.on_change()
         else:
             self.on_suspect(worker)
-        if retry_after_s and status in (429, 503):
-            circuit.pause(retry_after_s, now)
+        if status == 429 or (status == 503 and retry_after_s):
+            circuit.pause(retry_after_s or _BUSY_S, now)
             self._fleet.hold_back(worker)
 
     def drains(self, worker: Worker) -> None:

@@ -12,7 +12,7 @@ from router.errors import RouterError, cannot_go_on, engine_died
 from router.ids import Headers
 from router.proxy.downstream import Downstream
 from router.proxy.retry import BUSY
-from router.proxy.sse import announcements, failure_in, token_events
+from router.proxy.sse import announcements, error_event, failure_in, token_events, usage_text
 from router.proxy.transcript import DivergedError, Transcript
 from router.telemetry.metrics import Histogram
 from router.upstream.headers import response_headers, retry_after_in
@@ -49,7 +49,7 @@ class Relay:
     __slots__ = (
         "_added", "_begun", "_downstream", "_events", "_given", "_head", "_held", "_itl", "_judged",
         "_lost", "_may_refuse", "_on_end", "_on_first_token", "_opaque", "_sifts", "_tail",
-        "_tail_bytes", "_tail_limit", "answered", "drains", "failed", "first_token_at", "head",
+        "_tail_bytes", "_tail_limit", "_usage", "answered", "drains", "failed", "first_token_at", "head",
         "is_stream", "last_token_at", "open_ended", "refused", "retry_after_s", "status",
         "tokens", "transcript",
     )  # fmt: skip
@@ -64,9 +64,7 @@ class Relay:
         transcript: Transcript | None = None,
     ) -> None:
         self.status = 0
-        self.failed = False
-        self.first_token_at = 0.0
-        self.last_token_at = 0.0
+        self.first_token_at = self.last_token_at = 0.0
         self.tokens = 0
         self.head = b""
         self.transcript = transcript
@@ -76,11 +74,10 @@ class Relay:
         self._on_first_token = on_first_token
         self._on_end = on_end
         self._tail: list[bytes] = []
-        self._tail_bytes = 0
+        self._usage = b""
         self._tail_limit = _TAIL_BYTES
-        self._events = 0
-        self._begun = self.is_stream = self.open_ended = False
-        self._opaque = False
+        self._tail_bytes = self._events = 0
+        self._begun = self.is_stream = self.open_ended = self.failed = self._opaque = False
         if downstream.started:
             self.adopt()
 
@@ -121,8 +118,9 @@ class Relay:
 
     @property
     def tail(self) -> bytes:
-        """The answer's last bytes: `_TAIL_BYTES`, of a stream `_STREAM_TAIL_BYTES`, or somewhat more."""
-        return self._tail[0] if len(self._tail) == 1 else b"".join(self._tail)
+        """The answer's last bytes, `_TAIL_BYTES` (`_STREAM_TAIL_BYTES`) or somewhat more, and a usage that came before."""
+        whole = len(self._tail) == 1 and not self._usage
+        return self._tail[0] if whole else b"".join((self._usage, *self._tail))
 
     def forget(self) -> None:
         """Let go of the kept pieces and of whoever was told."""
@@ -184,7 +182,9 @@ class Relay:
         tail.append(data)
         self._tail_bytes += len(data)
         while self._tail_bytes - len(tail[0]) >= self._tail_limit:
-            self._tail_bytes -= len(tail.pop(0))
+            self._tail_bytes -= len(piece := tail.pop(0))
+            if not self.is_stream:
+                self._usage = usage_text(self._usage, piece)
 
     def on_read(self) -> None:
         """One write per read; token times are the times of reads."""
@@ -284,7 +284,7 @@ class Relay:
         else:
             self._sifts, self.transcript = False, None
             if self._begun:
-                return b"data: " + body.replace(b"\n", b"\ndata: ") + b"\n\n"
+                return error_event(body)
             self.begin()
             return body
         return b""

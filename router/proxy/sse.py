@@ -14,10 +14,13 @@ _ANNOUNCEMENT = re.compile(
 )
 _RESPONSE_ID = re.compile(rb'"id"\s*:\s*"(resp_[^"\\]{1,200})"')
 _DONE = b"[DONE]\n\n"
-
+_USAGE_KEY = b'"usage"'
+_USAGE_BYTES = 1024
+"""More than any usage takes, with all its details."""
 
 _FAILURE = re.compile(rb'^data: ?\{"(?:error": ?\{|type": ?"error")', re.MULTILINE)
 _CLIENT_ERROR = re.compile(rb'"code": ?4\d\d\b|"type": ?"invalid_request_error"')
+_TYPED = re.compile(rb'\s*\{\s*"type"\s*:\s*"error"')
 _ABORT = re.compile(rb'"finish_reason": ?"abort"')
 
 
@@ -59,9 +62,9 @@ def usage_in(tail: bytes) -> Usage:
 
     Text that a model wrote cannot be mistaken for it: inside a JSON string its quotes would be escaped.
     """
-    start = tail.rfind(b'"usage"')
+    start = tail.rfind(_USAGE_KEY)
     while start >= 0 and _OBJECT.match(tail, start + 7) is None:
-        start = tail.rfind(b'"usage"', 0, start)
+        start = tail.rfind(_USAGE_KEY, 0, start)
     if start < 0:
         return NO_USAGE
     found = {name: int(value) for name, value in _USAGE.findall(tail, start)}
@@ -74,6 +77,18 @@ def usage_in(tail: bytes) -> Usage:
     cached = found.get(b"cached_tokens", read)
     completion = found.get(b"completion_tokens", found.get(b"output_tokens"))
     return Usage(prompt, completion, cached)
+
+
+def usage_text(kept: bytes, piece: bytes) -> bytes:
+    """What to keep for `usage_in` of an answer's parts that were not kept, `kept` of those before `piece`: the last usage
+    in them, or what may be the beginning of one.
+    """
+    text = kept + piece
+    start = text.rfind(_USAGE_KEY)
+    if start < 0 and not kept.startswith(_USAGE_KEY):
+        return text[1 - len(_USAGE_KEY) :]
+    start = max(0, start)
+    return text[start : start + _USAGE_BYTES]
 
 
 def failure_in(events: bytes) -> int:
@@ -89,6 +104,12 @@ def failure_in(events: bytes) -> int:
     if match is None:
         return -1
     return events.rfind(b"\n", 0, match.start()) + 1
+
+
+def error_event(body: bytes) -> bytes:
+    """The event that tells of an error what an answer's body would have; Anthropic's clients go by its name."""
+    name = b"event: error\n" if _TYPED.match(body) else b""
+    return name + b"data: " + body.replace(b"\n", b"\ndata: ") + b"\n\n"
 
 
 def response_id_in(head: bytes) -> str | None:

@@ -1,6 +1,7 @@
 """The shapes of a choice."""
 
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from typing import Protocol
 
 import msgspec
@@ -21,7 +22,8 @@ class Question(msgspec.Struct, gc=False):
     """All that a policy may look at. `overlaps`: leading blocks per worker; `now`: perf_counter seconds.
 
     `arrived_at`, `tenant` and `priority` (lower goes first) are for requests that have to wait. `tried`: workers
-    that were asked already and are left out while there are others; `candidates` are without them.
+    that were asked already and are left out while there are others; `candidates` are without them. `total_s`: how long after
+    its arrival the answer must be complete.
     """
 
     request: Asking
@@ -33,6 +35,7 @@ class Question(msgspec.Struct, gc=False):
     tenant: str = ""
     priority: int = 0
     tried: tuple[Worker, ...] = ()
+    total_s: float = inf
 
     def untried(self, workers: Sequence[Worker]) -> Sequence[Worker]:
         """Who of them was not asked yet: of servers that were not, as all ranks of one fail together; else other ranks."""

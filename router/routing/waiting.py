@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping
 
-from router.errors import RouterError, waited_too_long
+from router.errors import RouterError, out_of_time, waited_too_long
 from router.routing.lane import Ticket
 from router.routing.options import QueueOptions
 from router.routing.policy import Waiter
@@ -61,13 +61,14 @@ class Waiting(ABC):
             self._draining = False
 
     def expire(self, now: float) -> None:
-        """Turn away who has waited too long."""
+        """Turn away who has waited too long, or whose answer would be late already."""
         timeout = self.options.timeout_s
-        late = [t for t in self._tickets.values() if now - t.question.arrived_at >= timeout]
-        if late:
-            error = waited_too_long(timeout, self._retry_after())
-            for ticket in late:
-                self._turn_away(ticket, error)
+        for ticket in list(self._tickets.values()):
+            waited, total_s = now - ticket.question.arrived_at, ticket.question.total_s
+            if waited >= total_s:
+                self._turn_away(ticket, out_of_time(total_s))
+            elif waited >= timeout:
+                self._turn_away(ticket, waited_too_long(timeout, self._retry_after()))
 
     def close(self, error: RouterError) -> None:
         """Turn away everybody."""

@@ -178,3 +178,22 @@ async def test_a_kept_alive_connection_is_never_late(
     await asyncio.sleep(1.5)
     assert not worker.requests[0].wire.closed.is_set()
     assert (await router.post(chat())).status == 200
+
+
+async def test_a_request_that_waits_ends_in_time_and_is_not_sent_any_more(
+    start_worker: StartWorker, start_router: StartRouter
+) -> None:
+    """Whoever waited through its time would only take a worker's from others."""
+    release = asyncio.Event()
+
+    async def held(request: Request, wire: Wire) -> None:
+        await release.wait()
+        await wire.json({})
+
+    worker = await start_worker(script=held)
+    router = await start_router(worker, total_timeout_s=0.5, queue_timeout_s=60, max_inflight=1)
+    answers = await asyncio.gather(*(router.post(chat(f"q{n}")) for n in range(4)))
+    assert [answer.status for answer in answers] == [504] * 4
+    assert {answer.json()["error"]["code"] for answer in answers} == {"request_timeout"}
+    assert len(worker.requests) == 1
+    release.set()

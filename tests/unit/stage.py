@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from router import errors
-from router.attempts import AttemptOptions, Attempts
+from router.attempt_options import AttemptOptions
+from router.attempts import Attempts
 from router.errors import RouterError
 from router.fleet.passive import PassiveHealth
 from router.fleet.worker import Worker

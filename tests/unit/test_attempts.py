@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from router import errors
-from router.attempts import AttemptOptions
+from router.attempt_options import AttemptOptions
 from router.engines.base import Condition
 from router.fleet.circuit import State
 from router.ids import Headers

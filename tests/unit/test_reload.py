@@ -52,7 +52,7 @@ async def test_workers_come_and_go_and_those_that_stay_keep_their_state() -> Non
 async def test_how_requests_are_sent_and_wait_changes() -> None:
     rig = Rig()
     await rig.change(idle_timeout_s=7, resume="on", queue_limit=3, room_tokens=99)
-    assert rig.app.attempts._options.limits.idle_s == 7
+    assert rig.app.attempts.options.limits.idle_s == 7
     assert rig.app.attempts._resumption.usually
     admission = rig.app.admission
     assert isinstance(admission, Waiting)

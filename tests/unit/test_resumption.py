@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from router.attempts import AttemptOptions
+from router.attempt_options import AttemptOptions
 from router.errors import RouterError, cannot_go_on, worker_lost
 from router.journey import Journey
 from router.resumption import Resumption

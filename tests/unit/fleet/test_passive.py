@@ -57,7 +57,7 @@ def clinic(monkeypatch: pytest.MonkeyPatch) -> Clinic:
     return Clinic(monkeypatch)
 
 
-@pytest.mark.parametrize("status", [200, 204, 304, 400, 401, 403, 404, 408, 413, 422, 429, 499])
+@pytest.mark.parametrize("status", [200, 204, 304, 400, 401, 403, 404, 408, 413, 422, 499])
 def test_what_is_no_fault_of_the_worker_s_never_counts(clinic: Clinic, status: int) -> None:
     clinic.answered(status, 50)
     assert (clinic.state, clinic.suspects, clinic.asked) == (State.CLOSED, [], "ab")
@@ -192,8 +192,18 @@ class TestRetryAfter:
         assert clinic.asked == "ab"
 
     @pytest.mark.parametrize("seconds", [None, 0.0])
-    def test_no_time_is_none(self, clinic: Clinic, seconds: float | None) -> None:
+    def test_who_has_too_much_and_says_no_time_is_left_alone_for_a_second(
+        self, clinic: Clinic, seconds: float | None
+    ) -> None:
+        """It would look idle, refusing at once, and draw all requests."""
         clinic.answered(429, retry_after_s=seconds)
+        assert (clinic.state, clinic.asked) == (State.CLOSED, "b")
+        clinic.now += 1.1
+        assert clinic.asked == "ab"
+
+    @pytest.mark.parametrize("seconds", [None, 0.0])
+    def test_of_503_no_time_is_none(self, clinic: Clinic, seconds: float | None) -> None:
+        clinic.answered(503, retry_after_s=seconds)
         assert clinic.asked == "ab"
 
     def test_answers_to_what_was_sent_before_do_not_end_it(self, clinic: Clinic) -> None:

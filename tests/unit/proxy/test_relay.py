@@ -10,6 +10,7 @@ from router import errors
 from router.ids import Headers
 from router.proxy.relay import Relay
 from router.proxy.retry import BUSY
+from router.proxy.sse import usage_in
 from router.proxy.transcript import Transcript
 from router.telemetry.metrics import TOKEN_BUCKETS_S, Histogram
 from router.upstream.connection import Connection
@@ -394,6 +395,16 @@ class TestPinged:
         assert play.client.names[-1] == "finish"
         assert play.relay.failed is (status >= 500)
 
+    def test_an_error_of_anthropics_form_is_an_event_of_that_name(self) -> None:
+        """Else their clients pass it over."""
+        body = b'{"type":"error","error":{"type":"invalid_request_error","message":"too long"}}'
+        play = Play(pinged=True)
+        play.relay.on_response(400, JSON, len(body))
+        play.relay.on_body(body)
+        play.relay.on_read()
+        play.relay.on_complete([])
+        assert play.client.body == b"event: error\ndata: " + body + b"\n\n"
+
     @pytest.mark.parametrize("body", [DRAINS, DIED])
     def test_what_nobody_else_can_be_asked_for_is_told_too(self, body: bytes) -> None:
         play = Play(pinged=True)
@@ -504,6 +515,21 @@ def test_the_first_piece_and_the_last_bytes_are_kept() -> None:
     assert play.relay.head == pieces[0]
     assert whole.endswith(play.relay.tail)
     assert 4_096 <= len(play.relay.tail) < 4_096 + len(TOKEN) * 20
+
+
+@pytest.mark.parametrize("size", [7, 1000, 65_000])
+def test_a_usage_that_much_comes_behind_is_found(size: int) -> None:
+    """vLLM writes `prompt_logprobs` behind it."""
+    usage = b'"usage":{"prompt_tokens":20000,"completion_tokens":50}'
+    answer = b'{"choices":[' + b"0," * 9_000 + b"0]," + usage + b',"prompt_logprobs":['
+    answer += b'{"1":{"logprob":-1.0,"decoded_token":"\\"usage\\""}},' * 6_000 + b"null]}"
+    play = Play()
+    play.relay.on_response(200, JSON, None)
+    for start in range(0, len(answer), size):
+        play.relay.on_body(answer[start : start + size])
+    found = usage_in(play.relay.tail)
+    assert (found.prompt_tokens, found.completion_tokens) == (20_000, 50)
+    assert len(play.relay.tail) < 140_000
 
 
 def test_one_large_piece_is_its_own_tail() -> None:

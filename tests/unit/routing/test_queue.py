@@ -567,6 +567,17 @@ class TestLimits:
         assert young.waiting
         assert len(hall.queue) == 1
 
+    def test_who_has_no_time_left_for_an_answer_is_turned_away(self) -> None:
+        hall = Hall("a", timeout_s=10.0)
+        full(hall)
+        hurried, patient = hall.ask(1), hall.ask(2)
+        hurried.question.total_s = 3.0
+        hall.expire(2.9)
+        assert hurried.waiting
+        hall.expire(0.2)
+        assert hurried.error == "request_timeout"
+        assert patient.waiting
+
     def test_one_that_was_sent_and_refused_is_as_old_as_it_is(self) -> None:
         hall = Hall("a", "b", timeout_s=10.0)
         retried = hall.ask(1)
