@@ -1,5 +1,6 @@
 """The schema of the chart's values: their defaults say which there are and of what type, this says the rest."""
 
+import json
 from typing import Any
 
 from router.settings import Settings
@@ -190,6 +191,14 @@ def settings_schema() -> Json:
         "additionalProperties": False,
         "properties": {name: _setting(each) for name, each in described.items()},
     }
+
+
+def path_settings() -> list[str]:
+    """Names of settings that name files or folders, which are not in every container."""
+    described = Settings.model_json_schema()["properties"]
+    return sorted(
+        name for name, each in described.items() if '"format": "path"' in json.dumps(each)
+    )
 
 
 def _setting(described: Json) -> Json:

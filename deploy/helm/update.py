@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from deploy.helm.schema import schema
+from deploy.helm.schema import path_settings, schema
 from router.reload import LIVE
 
 HERE = Path(__file__).resolve().parent
@@ -25,6 +25,10 @@ def files() -> Iterator[tuple[Path, str]]:
     yield (
         CHART / "files" / "live-settings.txt",
         "".join(f"{name}\n" for name in sorted(LIVE)),
+    )
+    yield (
+        CHART / "files" / "path-settings.txt",
+        "".join(f"{name}\n" for name in path_settings()),
     )
     rules = DEPLOY / "prometheus" / "rules.yaml"
     if rules.exists():

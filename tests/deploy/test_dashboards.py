@@ -10,6 +10,7 @@ from deploy.grafana.build import text
 from router.telemetry.metrics import Metrics
 from tests.deploy.queries import BOARDS, GRAFANA, asked, board, panels
 
+ROUTERS = 'namespace=~"$namespace",job=~"$job",instance=~"$instance"'
 NOT_SHOWN: dict[str, str] = {}
 """Metrics that no dashboard has, and why."""
 
@@ -97,4 +98,4 @@ class TestLayout:
                 for matchers in re.findall(
                     r"\b(?:router|process)_[a-z_]+\{([^}]*)\}", target["expr"]
                 ):
-                    assert matchers.startswith('job=~"$job",instance=~"$instance"'), panel["title"]
+                    assert matchers.startswith(ROUTERS), panel["title"]

@@ -248,3 +248,39 @@ def test_lmcache_on_the_node_is_found_at_the_nodes_address() -> None:
     assert config["lmcache_coordinator"] == (
         f"http://{coordinator['metadata']['name']}.{chart.NAMESPACE}.svc:{coordinator['spec']['ports'][0]['port']}"
     )
+
+
+def _environment(name: str, *flags: str) -> dict[str, str]:
+    template = chart.named(chart.render("lmcache-redis", *flags), "Deployment", f"{chart.FULL}-{name}")  # fmt: skip
+    [vllm] = template["spec"]["template"]["spec"]["containers"]
+    return {each["name"]: each.get("value", "") for each in vllm["env"]}
+
+
+def test_every_worker_names_the_same_chunk_alike() -> None:
+    """LMCache within the worker's process names chunks by Python's hash, which is another one in each process."""
+    assert _environment("qwen-7b")["PYTHONHASHSEED"] == "0"
+    assert "PYTHONHASHSEED" not in _environment("llama-70b")
+    own = ("--set-string", "workers[1].env[0].value=7", "--set", "workers[1].env[0].name=PYTHONHASHSEED")  # fmt: skip
+    assert _environment("qwen-7b", *own)["PYTHONHASHSEED"] == "7"
+
+
+def test_workers_of_any_user_id_can_keep_what_they_compile(objects: list[Object]) -> None:
+    """It lies below HOME; and torch asks for the user's name, where an id has none."""
+    for template in _of(objects, "worker"):
+        [vllm] = template["spec"]["containers"]
+        variables = {each["name"]: each.get("value") for each in vllm["env"]}
+        mounts = {each["mountPath"] for each in vllm["volumeMounts"] if not each.get("readOnly")}
+        assert variables["HOME"] in mounts
+        assert variables["USER"]
+
+
+def test_routers_may_wait_for_as_long_as_models_load() -> None:
+    """They are not ready before."""
+
+    def deadline(name: str) -> int:
+        found = chart.named(chart.render(name), "Deployment", chart.FULL)
+        return int(found["spec"]["progressDeadlineSeconds"])
+
+    assert deadline("external-workers") == 600
+    assert deadline("one-model") == 1800 + 600
+    assert deadline("several-models") == 5400 + 600

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from tests.deploy import chart, kubernetes_schemas
+from tests.deploy.cluster import cluster
 
 
 def test_metrics_that_workers_scale_by_are_the_routers() -> None:
@@ -77,3 +78,76 @@ def test_an_autoscaler_counts_all_names_of_a_model() -> None:
     assert _selector("one") == {"matchLabels": {"model": "one"}}
     several = {"key": "model", "operator": "In", "values": ["one", "two"]}
     assert _selector("one", "two") == {"matchExpressions": [several]}
+
+
+def _worker(name: str, **more: object) -> chart.Object:
+    return {"name": name, "model": "org/m", "servedModelName": "m", **more}
+
+
+def _targets(*workers: chart.Object) -> dict[str, list[str]]:
+    """What each of these is scaled by, queue and prefill, by its name."""
+    found = {}
+    objects = chart.rendered("external-workers", json.dumps({"workers": workers}))
+    for each in chart.of_kind(objects, "ScaledObject", "HorizontalPodAutoscaler"):
+        spec = each["spec"]
+        name = spec["scaleTargetRef"]["name"].removeprefix(f"{chart.FULL}-")
+        found[name] = [
+            *(trigger["metadata"]["threshold"] for trigger in spec.get("triggers", ())),
+            *(metric["external"]["target"]["averageValue"] for metric in spec.get("metrics", ())),
+        ]
+    return found
+
+
+def test_workers_of_one_model_share_its_queue() -> None:
+    """Each would else start as many as all of them need."""
+    keda, hpa = {"type": "keda"}, {"type": "hpa", "queueDepth": 3}
+    assert _targets(_worker("a", autoscaling=keda)) == {"a": ["4", "16384"]}
+    assert _targets(
+        _worker("a", autoscaling=keda),
+        _worker("spot", servedModelName=["alias", "m"], role="both", autoscaling=hpa),
+        _worker("fixed"),
+        _worker("other", servedModelName="other", autoscaling=keda),
+        _worker("prefill", role="prefill", autoscaling=keda),
+    ) == {
+        "a": ["8", "32768"],
+        "spot": ["6", "32768"],
+        "other": ["4", "16384"],
+        "prefill": ["4", "16384"],
+    }
+
+
+SCALED = {
+    "workers": [
+        _worker("a", replicas=4, autoscaling={"type": "keda", "maxReplicas": 6}),
+        _worker("fixed", replicas=3),
+    ],
+    "router": {"replicas": 3, "autoscaling": {"enabled": True}},
+    "redis": {"url": {"existingSecret": "redis"}},
+}
+
+
+def _replicas(objects: list[chart.Object]) -> dict[str, int | None]:
+    return {
+        each["metadata"]["name"].removeprefix(f"{chart.FULL}-"): each["spec"].get("replicas")
+        for each in chart.of_kind(objects, "Deployment")
+    }
+
+
+@pytest.mark.parametrize("running", [5, 1, 0])
+def test_what_runs_goes_on_when_autoscaling_is_turned_on(running: int) -> None:
+    """A field that is taken away would be 1, until the autoscaler comes."""
+    there = {f"{chart.FULL}-a": running, f"{chart.FULL}-fixed": 9, chart.FULL: 7}
+    with cluster("rel", chart.NAMESPACE, there) as address:
+        done = chart.run(
+            *("template", "rel", chart.CHART, "-n", chart.NAMESPACE, "-f", "-"),
+            *("--dry-run=server", "--disable-openapi-validation", "--kube-apiserver", address),
+            given=json.dumps(SCALED),
+        )
+    assert done.returncode == 0, done.stderr
+    assert _replicas(chart.read(done.stdout)) == {chart.FULL: 7, "a": running, "fixed": 3}
+
+
+def test_without_a_cluster_to_ask_the_autoscaler_alone_says_how_many() -> None:
+    """A number would be set back to at each update of what renders without one."""
+    objects = chart.rendered("external-workers", json.dumps(SCALED))
+    assert _replicas(objects) == {chart.FULL: None, "a": None, "fixed": 3}

@@ -66,8 +66,8 @@ def test_sidecars_take_their_environment(name: str, monkeypatch: pytest.MonkeyPa
     [container] = yaml.safe_load(data["container.yaml"])
     for variable, value in chart.environment(container, objects).items():
         monkeypatch.setenv(variable, value)
-    assert container["args"] == ["serve", "--sidecar", "--port=8080"]
-    settings = load(None, {"sidecar": True, "port": 8080})
+    assert container["args"] == ["serve", "--sidecar", "--host=127.0.0.1", "--port=8080"]
+    settings = load(None, {"sidecar": True, "host": "127.0.0.1", "port": 8080})
     services = {
         f"http://{each['metadata']['name']}.{chart.NAMESPACE}.svc:{each['spec']['ports'][0]['port']}"
         for each in chart.of_kind(objects, "Service")

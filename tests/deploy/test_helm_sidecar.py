@@ -1,12 +1,23 @@
 """The router in an application's pod: copied from what the chart prints, or included by the application's own chart."""
 
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 import yaml
 
+from router.settings import Settings
 from tests.deploy import chart, kubernetes_schemas
+from tests.fakes.ports import free_ports
+
+PATIENCE_S = 40.0
 
 APPLICATION: dict[str, Any] = {
     "apiVersion": "apps/v1",
@@ -74,6 +85,15 @@ def test_the_patched_application_is_one_of_kubernetes(name: str) -> None:
     }
 
 
+def _container(*flags: str, values: str = "") -> dict[str, Any]:
+    """The router in it."""
+    objects = chart.rendered("sidecar", values) if values else chart.render("sidecar", *flags)
+    data = chart.named(objects, "ConfigMap", f"{chart.FULL}-sidecar")["data"]
+    [container] = yaml.safe_load(data["container.yaml"])
+    assert isinstance(container, dict)
+    return container
+
+
 def test_what_is_printed_is_the_same_twice() -> None:
     data = chart.named(chart.render("sidecar"), "ConfigMap", f"{chart.FULL}-sidecar")["data"]
     patch = yaml.safe_load(data["patch.yaml"])["spec"]["template"]["spec"]
@@ -130,3 +150,118 @@ def test_a_sidecar_without_workers_or_redis_is_refused(tmp_path: Path) -> None:
         "template", "rel", _parent(tmp_path / "b", {**nothing, "redis": {"enabled": True}})
     )
     assert "the sidecar has no workers: set sidecar.config.workers_dns" in done.stderr
+
+
+def test_its_probes_are_those_of_the_image() -> None:
+    """The kubelet does not reach a pod's loopback."""
+    text = (chart.ROOT / "Dockerfile").read_text(encoding="utf-8")
+    command = re.search(r"^HEALTHCHECK .* CMD (\[.*\])$", text, re.MULTILINE)
+    assert command
+    container = _container()
+    for kind in ("startupProbe", "livenessProbe"):
+        assert container[kind]["exec"] == {"command": json.loads(command[1])}
+        assert "httpGet" not in container[kind]
+    assert not _container("--set", "sidecar.native=false").get("ports")
+
+
+def _connects(host: str, port: int) -> bool:
+    try:
+        with socket.create_connection((host, port), 2):
+            return True
+    except OSError:
+        return False
+
+
+def _probed(container: dict[str, Any], environment: dict[str, str]) -> bool:
+    _, flags, script = container["startupProbe"]["exec"]["command"]
+    script = script.replace("/app", str(chart.ROOT / "deploy"))
+    done = subprocess.run([sys.executable, flags, script], env=environment, capture_output=True, check=False)  # fmt: skip
+    return done.returncode == 0
+
+
+def test_its_own_pod_reaches_it_and_nobody_else() -> None:
+    """Whoever reaches it may use its keys and drain workers."""
+    [port] = free_ports(1)
+    flags = ("--set", f"sidecar.port={port}")
+    container = _container(*flags)
+    own = chart.environment(container, chart.render("sidecar", *flags))
+    environment = {**os.environ, **own, "PREFIX_ROUTER_REDIS_URL": "redis://127.0.0.1:9"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "router", *container["args"]],
+        cwd=chart.ROOT,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        try:
+            end = time.monotonic() + PATIENCE_S
+            while not _probed(container, own):
+                assert process.poll() is None, "the sidecar ended"
+                assert time.monotonic() < end, "its probe does not pass"
+                time.sleep(0.1)
+            assert _connects("127.0.0.1", port)
+            assert not _connects("127.0.0.2", port)  # all addresses are this machine's
+        finally:
+            process.kill()
+
+
+def test_its_operators_routes_are_open_to_nobody_else() -> None:
+    openly = ("--set", "sidecar.config.admin_port=8081,sidecar.config.admin_host=0.0.0.0")
+    assert "sidecar.config.admin_host: 0.0.0.0 lets whoever reaches the pod drain" in chart.fails(
+        "sidecar", *openly
+    )
+    assert "sidecar.config.host: is set by the snippet itself" in chart.fails(
+        "sidecar", "--set", "sidecar.config.host=0.0.0.0"
+    )
+    secret = {"secretKeyRef": {"name": "keys", "key": "admin-key"}}
+    values = {
+        "config": {"admin_port": 8081, "admin_host": "0.0.0.0"},
+        "extraEnv": [{"name": "PREFIX_ROUTER_ADMIN_KEY", "valueFrom": secret}],
+    }
+    names = {each["name"] for each in _container(values=json.dumps({"sidecar": values}))["env"]}
+    assert {"PREFIX_ROUTER_ADMIN_KEY", "PREFIX_ROUTER_ADMIN_PORT"} <= names
+
+
+def _of_paths(annotation: object) -> bool:
+    return annotation is Path or any(map(_of_paths, get_args(annotation)))
+
+
+def test_settings_that_name_files_are_known() -> None:
+    listed = (chart.CHART / "files" / "path-settings.txt").read_text(encoding="utf-8").split()
+    found = get_type_hints(Settings, include_extras=True)
+    assert listed == sorted(
+        name for name in Settings.model_fields if _of_paths(found[name])
+    )  # fmt: skip
+    assert {"tokenizers", "worker_ca_file", "hub_cache_dir", "workers_file"} <= set(listed)
+
+
+def test_files_that_are_not_in_its_container_are_not_named_to_it() -> None:
+    """It would not start, and hold the application back."""
+    named: dict[str, Any] = {
+        "tokenizers": {"llama": "/models/llama"},
+        "chat_templates": {"llama": "/templates/llama.jinja"},
+        "worker_ca_file": "/etc/ca/ca.pem",
+        "hub_cache_dir": "/models/hub",
+    }
+    router = {"config": {**named, "policy": "least_load"}}
+    variables = {
+        each["name"]: each.get("value")
+        for each in _container(values=json.dumps({"router": router}))["env"]
+    }
+    assert variables["PREFIX_ROUTER_POLICY"] == "least_load"
+    assert not {f"PREFIX_ROUTER_{name.upper()}" for name in named} & variables.keys()
+
+
+def test_files_are_brought_and_named_to_it_by_its_own_values() -> None:
+    sidecar = {
+        "config": {"worker_ca_file": "/etc/ca/ca.pem"},
+        "extraVolumes": [{"name": "ca", "configMap": {"name": "ca"}}],
+        "extraVolumeMounts": [{"name": "ca", "mountPath": "/etc/ca"}],
+    }
+    objects = chart.rendered("sidecar", json.dumps({"sidecar": sidecar}))
+    data = chart.named(objects, "ConfigMap", f"{chart.FULL}-sidecar")["data"]
+    pod = yaml.safe_load(data["patch.yaml"])["spec"]["template"]["spec"]
+    [router] = pod["initContainers"]
+    assert {"name": "PREFIX_ROUTER_WORKER_CA_FILE", "value": "/etc/ca/ca.pem"} in router["env"]
+    mounted = [each["name"] for each in router["volumeMounts"]]
+    assert mounted == [each["name"] for each in pod["volumes"]] == ["prefix-router-tmp", "ca"]

@@ -217,6 +217,24 @@ def test_notes_say_where_console_and_workers_are() -> None:
             "no network policy lets the router reach http://collector:4318",
         ),
         (["workers[0].name=a", "workers[0].model=m"], "a loads its model anew at each start"),
+        (
+            [
+                "workers[0].name=a",
+                "workers[0].model=m",
+                "workers[0].replicas=4",
+                "workers[0].autoscaling.type=keda",
+            ],
+            "a is scaled between 1 and 4; its replicas (4) count no more",
+        ),
+        (["lmcache.enabled=true"], "LMCache's server is to run on every node"),
+        (
+            [
+                "router.tls.existingSecret=tls",
+                "httpRoute.enabled=true",
+                "httpRoute.parentRefs[0].name=gateway",
+            ],
+            "add a BackendTLSPolicy for the Service rel-prefix-router",
+        ),
     ],
 )
 def test_notes_warn(values: list[str], warning: str) -> None:

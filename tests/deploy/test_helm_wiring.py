@@ -235,3 +235,11 @@ def test_routes_lead_to_the_service(objects: list[Object]) -> None:
             assert [(ref["name"], ref["port"] in ports) for ref in rule["backendRefs"]] == [
                 (chart.FULL, True)
             ]
+
+
+def test_names_are_asked_for_wherever_the_clusters_dns_listens() -> None:
+    policy = chart.named(chart.render("everything"), "NetworkPolicy", chart.FULL)["spec"]
+    [dns] = [rule["ports"] for rule in policy["egress"] if "to" not in rule and {"port": 53, "protocol": "UDP"} in rule["ports"]]  # fmt: skip
+    assert {(each["port"], each["protocol"]) for each in dns} == {
+        (port, protocol) for port in (53, 5353) for protocol in ("UDP", "TCP")
+    }

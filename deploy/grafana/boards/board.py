@@ -27,7 +27,7 @@ class Board:
     title: str
     description: str
     rows: Sequence[Row]
-    variables: Sequence[str] = ("job", "instance", "model", "worker")
+    variables: Sequence[str] = ("namespace", "job", "instance", "model", "worker")
 
     def json(self) -> Json:
         """As Grafana imports it."""
@@ -89,12 +89,15 @@ _LINK = {
     "icon": "external link",
 }
 
+_ONES = 'namespace=~"$namespace",job=~"$job"'
+
 VARIABLES = {
-    "job": "label_values(router_build_info, job)",
-    "instance": 'label_values(router_build_info{job=~"$job"}, instance)',
-    "model": 'label_values(router_requests_total{job=~"$job"}, model)',
-    "worker": 'label_values(router_worker_up{job=~"$job"}, worker)',
-    "endpoint": 'label_values(router_requests_total{job=~"$job"}, endpoint)',
+    "namespace": "label_values(router_build_info, namespace)",  # outside of Kubernetes there is none
+    "job": 'label_values(router_build_info{namespace=~"$namespace"}, job)',
+    "instance": f"label_values(router_build_info{{{_ONES}}}, instance)",
+    "model": f"label_values(router_requests_total{{{_ONES}}}, model)",
+    "worker": f"label_values(router_worker_up{{{_ONES}}}, worker)",
+    "endpoint": f"label_values(router_requests_total{{{_ONES}}}, endpoint)",
 }
 
 

@@ -209,6 +209,25 @@ _ANSWERS = Row(
     ],
 )
 
+_MODELS = Row(
+    "Models",
+    [
+        Panel(
+            "Workers by model",
+            "Workers that are up and serve the model, as the router sees it that sees most. 0: it has lost all of them.",
+            [Query(most(of("router_model_workers"), "model"), "{{model}}")],
+            width=12,
+        ),
+        Panel(
+            "Prefill to do by model",
+            "Uncached prompt tokens that its workers were sent and whose first token is awaited; what workers are scaled by.",
+            [Query(total(of("router_pending_prefill_tokens"), "model"), "{{model}}")],
+            stacked=True,
+            width=12,
+        ),
+    ],
+)
+
 _DISCOVERY = Row(
     "Where workers are found",
     [
@@ -235,6 +254,6 @@ BOARD = Board(
     "prefix-router-fleet",
     "prefix-router / Fleet",
     "Each worker: its state, its load, what it answers, and where it is known from.",
-    [Row("Workers", [_TABLE, _TIMELINE]), _LOAD, _ANSWERS, _DISCOVERY],
-    variables=("job", "instance", "worker"),
+    [Row("Workers", [_TABLE, _TIMELINE]), _LOAD, _MODELS, _ANSWERS, _DISCOVERY],
+    variables=("namespace", "job", "instance", "worker"),
 )

@@ -208,5 +208,5 @@ BOARD = Board(
     "prefix-router / Latency and throughput",
     "How long answers take, and how much comes through: the figures of `vllm bench serve`, of live traffic.",
     [_FIGURES_ROW, _OVER_TIME, _SPREAD, _QUEUE, _THROUGHPUT],
-    variables=("job", "instance", "model", "endpoint"),
+    variables=("namespace", "job", "instance", "model", "endpoint"),
 )

@@ -231,5 +231,5 @@ BOARD = Board(
     "prefix-router / Overview",
     "Requests, latency, cache, fleet and throughput at a glance.",
     [_NOW, _REQUESTS, _FLEET, _THROUGHPUT, _TENANTS, _ALERTS],
-    variables=("job", "instance", "model"),
+    variables=("namespace", "job", "instance", "model"),
 )

@@ -1,6 +1,6 @@
 """The shapes of query that the dashboards are made of."""
 
-ROUTERS = 'job=~"$job",instance=~"$instance"'
+ROUTERS = 'namespace=~"$namespace",job=~"$job",instance=~"$instance"'
 MODEL = 'model=~"$model"'
 WORKER = 'worker=~"$worker"'
 GENERATES = 'endpoint!~"embeddings|rerank|score|classify|pooling|audio_.*|images_.*|count_tokens|render|tokenize|detokenize"'

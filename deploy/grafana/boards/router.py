@@ -25,15 +25,22 @@ _NOW = Row(
         stat(
             "Routers up",
             "Routers that Prometheus can scrape.",
-            f"sum(up{{{ROUTERS}}} * on (job, instance) group by (job, instance) ({of('router_build_info')}))",
+            f"sum(up{{{ROUTERS}}} * on (namespace, job, instance) group by (namespace, job, instance) ({of('router_build_info')}))",
             steps=[(None, BAD), (1, GOOD)],
-            width=6,
+            width=4,
+        ),
+        stat(
+            "Stopping",
+            "Routers that were told to stop, and let what runs come to its end.",
+            total(of("router_draining")),
+            width=4,
+            options={"graphMode": "none"},
         ),
         stat(
             "Versions",
             "How many routers have which version.",
             f"count by (version) ({of('router_build_info')})",
-            width=6,
+            width=4,
             options={"textMode": "value_and_name", "graphMode": "none"},
         ),
         stat(
@@ -154,5 +161,5 @@ BOARD = Board(
     "prefix-router / Router",
     "The routers themselves: what they cost, and what they did about trouble.",
     [_NOW, _PROCESS, _REQUESTS, _TROUBLE],
-    variables=("job", "instance", "model"),
+    variables=("namespace", "job", "instance", "model"),
 )

@@ -8,9 +8,10 @@
 {{- range $name, $place := $places }}
 {{- if hasKey $config $name }}{{ fail (printf "router.config.%s: is set by %s; leave it out here" $name $place) }}{{ end }}
 {{- end }}
-{{- range $name, $place := dict "port" "sidecar.port" "worker_api_key" "auth.workerApiKey" "fallback_api_key" "auth.fallbackApiKey" "redis_url" "redis.url or redis.enabled" "sidecar" "the snippet itself" }}
+{{- range $name, $place := dict "host" "the snippet itself" "port" "sidecar.port" "worker_api_key" "auth.workerApiKey" "fallback_api_key" "auth.fallbackApiKey" "redis_url" "redis.url or redis.enabled" "sidecar" "the snippet itself" }}
 {{- if hasKey $.Values.sidecar.config $name }}{{ fail (printf "sidecar.config.%s: is set by %s; leave it out here" $name $place) }}{{ end }}
 {{- end }}
+{{- include "prefix-router.sidecarChecks" . }}
 {{- if and .Values.router.tls.existingSecret (or (hasKey $config "tls_cert_file") (hasKey $config "tls_key_file")) }}
 {{- fail "router.tls.existingSecret and router.config.tls_cert_file: use one of the two" }}
 {{- end }}
@@ -39,6 +40,17 @@
 {{- fail "monitoring.podMonitor and monitoring.serviceMonitor: every router would be scraped twice; enable one of the two" }}
 {{- end }}
 {{- include "prefix-router.workerChecks" . }}
+{{- end }}
+
+{{/* Whoever reaches a sidecar's operators' routes drains workers for all sidecars. */}}
+{{- define "prefix-router.sidecarChecks" -}}
+{{- $config := .Values.sidecar.config }}
+{{- $key := $config.admin_key }}
+{{- range .Values.sidecar.extraEnv }}{{ if eq .name "PREFIX_ROUTER_ADMIN_KEY" }}{{ $key = .name }}{{ end }}{{ end }}
+{{- $host := default "127.0.0.1" $config.admin_host }}
+{{- if and $config.admin_port (not $key) (not (has $host (list "127.0.0.1" "::1" "localhost"))) }}
+{{- fail (printf "sidecar.config.admin_host: %s lets whoever reaches the pod drain workers; leave it out, or give the sidecar the routers' admin key (sidecar.extraEnv, PREFIX_ROUTER_ADMIN_KEY)" $host) }}
+{{- end }}
 {{- end }}
 
 {{/* Labels that the release finds its own objects by. */}}

@@ -144,6 +144,12 @@ prefix-router.io/worker: {{ .worker.name | quote }}
 {{- if kindIs "string" $names }}{{ default .model $names }}{{ else }}{{ default .model (first (default (list "") $names)) }}{{ end }}
 {{- end }}
 
+{{/* All of them, as JSON. */}}
+{{- define "prefix-router.servedNames" -}}
+{{- $names := .servedModelName }}
+{{- if not $names }}{{ list .model | toJson }}{{ else if kindIs "string" $names }}{{ list $names | toJson }}{{ else }}{{ toJson $names }}{{ end }}
+{{- end }}
+
 {{/* What is in other namespaces is called after the release's own, too; cut with a checksum where that is too long. */}}
 {{- define "prefix-router.foreignName" -}}
 {{- $name := printf "%s-%s" (include "prefix-router.fullname" .) .Release.Namespace }}

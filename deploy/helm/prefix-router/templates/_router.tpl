@@ -155,6 +155,16 @@ volumeMounts:
 {{- end }}
 {{- end }}
 
+{{/* Seconds: models load for as long as this, and no router is ready before. */}}
+{{- define "prefix-router.routerDeadline" -}}
+{{- $loading := 0 }}
+{{- range .Values.workers }}
+{{- $w := include "prefix-router.workerValues" (dict "root" $ "worker" .) | fromJson }}
+{{- $loading = max $loading (int $w.startupTimeoutSeconds) }}
+{{- end }}
+{{- add $loading 600 }}
+{{- end }}
+
 {{- define "prefix-router.spread" -}}
 {{- range $key := list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
 - maxSkew: 1

@@ -1,3 +1,16 @@
+{{/* `replicas` of a Deployment that may have an autoscaler: then as many as run. A field that is taken away would become 1 for a
+moment, and end all others. Where nothing runs, or no cluster can be asked, it is left to the autoscaler: a number would be set
+back to at each update. */}}
+{{- define "prefix-router.replicas" -}}
+{{- if not .scaled }}
+  replicas: {{ .replicas }}
+{{- else }}
+{{- with lookup "apps/v1" "Deployment" .root.Release.Namespace .name }}
+  replicas: {{ .spec.replicas }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{- define "prefix-router.workerScaling" -}}
 {{- if eq .worker.autoscaling.type "keda" }}{{ include "prefix-router.kedaObject" . }}{{ else }}{{ include "prefix-router.workerHpa" . }}{{ end }}
 {{- end }}
@@ -42,7 +55,7 @@ spec:
       metadata:
         serverAddress: {{ $a.prometheus | quote }}
         query: {{ printf "sum(router_queue_depth{%s,%s})" $matchers (include "prefix-router.modelMatcher" .worker) | toJson }}
-        threshold: {{ $a.queueDepth | int | quote }}
+        threshold: {{ mul $a.queueDepth (include "prefix-router.sharing" .) | quote }}
     {{- end }}
     {{- if $a.pendingPrefillTokens }}
     - type: prometheus
@@ -50,7 +63,7 @@ spec:
       metadata:
         serverAddress: {{ $a.prometheus | quote }}
         query: {{ printf "sum(router_pending_prefill_tokens{%s,model=%q})" $matchers (include "prefix-router.servedName" .worker) | toJson }}
-        threshold: {{ $a.pendingPrefillTokens | int | quote }}
+        threshold: {{ mul $a.pendingPrefillTokens (include "prefix-router.sharing" .) | quote }}
     {{- end }}
     {{- with $a.extraTriggers }}
     {{- toYaml . | nindent 4 }}
@@ -82,7 +95,7 @@ spec:
             {{- include "prefix-router.modelSelector" .worker | trim | nindent 12 }}
         target:
           type: AverageValue
-          averageValue: {{ $a.queueDepth | int | quote }}
+          averageValue: {{ mul $a.queueDepth (include "prefix-router.sharing" .) | quote }}
     {{- end }}
     {{- if $a.pendingPrefillTokens }}
     - type: External
@@ -94,8 +107,21 @@ spec:
               model: {{ include "prefix-router.labelValue" (include "prefix-router.servedName" .worker) | quote }}
         target:
           type: AverageValue
-          averageValue: {{ $a.pendingPrefillTokens | int | quote }}
+          averageValue: {{ mul $a.pendingPrefillTokens (include "prefix-router.sharing" .) | quote }}
     {{- end }}
+{{- end }}
+
+{{/* How many of the release's workers scale by the same queue: those of a model that do the same. Each takes its part of it. */}}
+{{- define "prefix-router.sharing" -}}
+{{- $names := include "prefix-router.servedNames" .worker | fromJsonArray }}
+{{- $sharing := 0 }}
+{{- range .root.Values.workers }}
+{{- $w := include "prefix-router.workerValues" (dict "root" $.root "worker" .) | fromJson }}
+{{- $apart := 0 }}{{ range include "prefix-router.servedNames" $w | fromJsonArray }}{{ if not (has . $names) }}{{ $apart = add $apart 1 }}{{ end }}{{ end }}
+{{- $same := lt (int $apart) (len (include "prefix-router.servedNames" $w | fromJsonArray)) }}
+{{- if and $same (ne $w.autoscaling.type "none") (eq (default "both" $w.role) (default "both" $.worker.role)) }}{{ $sharing = add $sharing 1 }}{{ end }}
+{{- end }}
+{{- $sharing }}
 {{- end }}
 
 {{/* Clients may know it by any of its names. */}}

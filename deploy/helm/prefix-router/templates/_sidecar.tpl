@@ -16,16 +16,16 @@ and in the pod's labels `prefix-router.sidecarLabels`. With `sidecar.native: fal
   {{- if .Values.sidecar.native }}
   restartPolicy: Always
   {{- end }}
-  args: [serve, --sidecar, --port={{ .Values.sidecar.port }}]
+  args: [serve, --sidecar, --host=127.0.0.1, --port={{ .Values.sidecar.port }}]   # for its own pod alone
   env:
     {{- include "prefix-router.env" (dict "own" (include "prefix-router.sidecarEnv" .) "extra" .Values.sidecar.extraEnv) | nindent 4 }}
-  startupProbe:
-    httpGet: {path: /health, port: {{ .Values.sidecar.port }}}
+  startupProbe:   # from within: the kubelet does not reach a pod's loopback
+    {{- include "prefix-router.sidecarProbe" . | nindent 4 }}
     periodSeconds: 1
-    timeoutSeconds: 2
+    timeoutSeconds: 5
     failureThreshold: 60
   livenessProbe:
-    httpGet: {path: /health, port: {{ .Values.sidecar.port }}}
+    {{- include "prefix-router.sidecarProbe" . | nindent 4 }}
     periodSeconds: 10
     timeoutSeconds: 5
     failureThreshold: 6
@@ -36,6 +36,15 @@ and in the pod's labels `prefix-router.sidecarLabels`. With `sidecar.native: fal
   volumeMounts:
     - name: prefix-router-tmp
       mountPath: /tmp
+    {{- with .Values.sidecar.extraVolumeMounts }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+{{- end }}
+
+{{/* As the image's HEALTHCHECK. */}}
+{{- define "prefix-router.sidecarProbe" -}}
+exec:
+  command: [python, -IS, /app/healthcheck.py]
 {{- end }}
 
 {{- define "prefix-router.sidecarEnv" -}}
@@ -53,6 +62,8 @@ and in the pod's labels `prefix-router.sidecarLabels`. With `sidecar.native: fal
 
 {{- define "prefix-router.sidecarSecrets" -}}
 {{ include "prefix-router.baseEnv" . }}
+- name: HEALTHCHECK_PORT
+  value: {{ .Values.sidecar.port | quote }}
 {{- include "prefix-router.secretEnv" (dict "root" . "name" "PREFIX_ROUTER_WORKER_API_KEY" "secret" .Values.auth.workerApiKey) }}
 {{- include "prefix-router.secretEnv" (dict "root" . "name" "PREFIX_ROUTER_FALLBACK_API_KEY" "secret" .Values.auth.fallbackApiKey) }}
 {{- include "prefix-router.redisEnv" . }}
@@ -62,16 +73,21 @@ and in the pod's labels `prefix-router.sidecarLabels`. With `sidecar.native: fal
 - name: prefix-router-tmp
   emptyDir:
     sizeLimit: 256Mi
+{{- with .Values.sidecar.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
 {{- define "prefix-router.sidecarLabels" -}}
 {{ include "prefix-router.clientLabel" . }}
 {{- end }}
 
-{{/* The routers' settings, but for what only they do; workers by name: an application's account cannot read pods. */}}
+{{/* The routers' settings, but for what only they do and what names files, which are not here; workers by name: an
+application's account cannot read pods. */}}
 {{- define "prefix-router.sidecarConfig" -}}
 {{- $config := deepCopy .Values.router.config }}
 {{- range $name := keys $config }}{{ if hasPrefix "kubernetes_" $name }}{{ $_ := unset $config $name }}{{ end }}{{ end }}
+{{- range .Files.Lines "files/path-settings.txt" }}{{ if . }}{{ $_ := unset $config . }}{{ end }}{{ end }}
 {{- if .Values.sidecar.native }}{{ $_ := set $config "drain_grace_s" 0 }}{{ end }}
 {{- $names := list }}
 {{- range .Values.workers }}

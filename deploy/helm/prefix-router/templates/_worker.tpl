@@ -40,6 +40,10 @@
 {{- define "prefix-router.workerEnv" -}}
 {{- $w := .worker }}
 {{- $home := printf "%s/huggingface" (ternary "/tmp" $w.storage.mountPath (eq $w.storage.type "none")) }}
+- name: HOME   # of any user id: what is compiled is kept below it
+  value: /tmp
+- name: USER   # torch asks for it, and an id that the cluster chose has no name
+  value: vllm
 - name: HF_HOME   # what is read lies with the models; what may be written cannot where that is read-only
   value: {{ ternary "/tmp/huggingface" $home $w.storage.readOnly }}
 - name: HF_HUB_CACHE
@@ -58,6 +62,8 @@
     fieldRef:
       fieldPath: status.hostIP
 {{- else if eq $w.lmcache.mode "inProcess" }}
+- name: PYTHONHASHSEED   # chunks are named by Python's hash: without it no other process finds them
+  value: "0"
 - name: LMCACHE_LOCAL_CPU
   value: "true"
 - name: LMCACHE_MAX_LOCAL_CPU_SIZE
