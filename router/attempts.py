@@ -110,7 +110,7 @@ class Attempts:
 
     def _relay(self, journey: Journey, worker: Worker) -> Relay:
         """What is to handle the answer: as before where it goes on with one that had begun."""
-        others = len(journey.question.candidates) > 1 and worker.budget.enough
+        others = len(journey.question.candidates) > 1
         if journey.resumed:
             assert journey.relay is not None
             journey.relay.expect(may_refuse=True)
@@ -128,7 +128,9 @@ class Attempts:
         )
         given = service_answer if worker.target.service else None
         generates = journey.incoming.endpoint.generates
-        relay.expect(may_refuse=others, generates=generates, given=given)
+        relay.expect(
+            may_refuse=others, spare=worker.budget.enough, generates=generates, given=given
+        )
         return relay
 
     def _transcript(self, journey: Journey, worker: Worker) -> Transcript | None:

@@ -48,7 +48,7 @@ class Relay:
 
     __slots__ = (
         "_added", "_begun", "_downstream", "_events", "_given", "_head", "_held", "_itl", "_judged",
-        "_lost", "_may_refuse", "_on_end", "_on_first_token", "_opaque", "_sifts", "_tail",
+        "_lost", "_may_refuse", "_on_end", "_on_first_token", "_opaque", "_sifts", "_spare", "_tail",
         "_tail_bytes", "_tail_limit", "_usage", "answered", "drains", "failed", "first_token_at", "head",
         "is_stream", "last_token_at", "open_ended", "refused", "retry_after_s", "status",
         "tokens", "transcript",
@@ -85,20 +85,19 @@ class Relay:
         self,
         *,
         may_refuse: bool,
+        spare: bool = True,
         generates: bool = False,
         given: Callable[[Headers], Headers] | None = None,
     ) -> None:
-        """Another attempt begins. `generates`: the worker may end the answer on its own account; `given`: what of its
-        header fields the client is given.
+        """Another attempt begins. `spare`: others may be asked if it is busy, too; `generates`: the worker may end the answer
+        on its own account; `given`: what of its header fields the client is given.
         """
         self._given = given or _all
         self._judged = _WHOLE if generates else _ERRORS
-        self.refused = False
+        self.refused = self.drains = self._sifts = False
         self.answered = 0
-        self.drains = False
         self.retry_after_s: float | None = None
-        self._may_refuse = may_refuse
-        self._sifts = False
+        self._may_refuse, self._spare = may_refuse, spare
         self._held: list[bytes] | None = None
         self._head = _NO_HEAD
         self._lost: RouterError | None = None
@@ -144,7 +143,7 @@ class Relay:
             self._continue(status, fields)
             return
         self.status = status
-        if status in BUSY and self._may_refuse:
+        if status in BUSY and self._may_refuse and self._spare:
             self.refused = self._sifts = True
             return
         if fields.get(b"content-type", b"").startswith(_EVENT_STREAM):
@@ -227,7 +226,7 @@ class Relay:
         self._sifts = True
         if self.status == 0:
             self.status, self._tail_limit = status, _STREAM_TAIL_BYTES
-        if status in BUSY and self._may_refuse:
+        if status in BUSY and self._may_refuse and self._spare:
             self.refused = True
         elif status != 200 or not fields.get(b"content-type", b"").startswith(_EVENT_STREAM):
             self._held = []

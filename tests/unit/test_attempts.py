@@ -10,7 +10,7 @@ import pytest
 from router import errors
 from router.attempt_options import AttemptOptions
 from router.engines.base import Condition
-from router.fleet.circuit import State
+from router.fleet.circuit import Circuit, State
 from router.ids import Headers
 from router.upstream.connection import ResponseHandler
 from router.upstream.limits import TimeLimits
@@ -213,6 +213,8 @@ class TestRefusals:
         for _ in range(60):
             for pool in stage.pools.values():
                 pool.idle = [pool.idle[0]] * 3
+            for worker in stage.fleet:  # else who refused is left alone for a while
+                worker.circuit = Circuit()
             await stage.serve()
         sent_on = stage.metrics.retries["refused"]
         statuses = [line["status"] for line in stage.lines()]
@@ -226,6 +228,8 @@ class TestRefusals:
         for _ in range(15):
             for pool in stage.pools.values():
                 pool.idle = [pool.idle[0]] * 3
+            for worker in stage.fleet:  # else who refused is left alone for a while
+                worker.circuit = Circuit()
             await stage.serve()
         assert stage.metrics.retries["refused"] == 10
         b = stage.fleet.get("b:8000")

@@ -281,6 +281,18 @@ class TestJudged:
         assert play.client.events == []
         assert [error.code if error else None for error in play.ends] == ["worker_connection_lost"]
 
+    def test_it_is_lost_even_where_no_refusal_is_to_be_sent_on(self) -> None:
+        """What may be spent on workers that are busy is not for those that are dead."""
+        play = Play(may_refuse=True)
+        play.relay.expect(may_refuse=True, spare=False)
+        self.answer(play, DIED)
+        assert [error.code if error else None for error in play.ends] == ["worker_connection_lost"]
+        busy = Play(may_refuse=True)
+        busy.relay.expect(may_refuse=True, spare=False)
+        busy.relay.on_response(429, JSON, 0)
+        busy.relay.on_complete([])
+        assert (busy.relay.refused, busy.client.events[0][1]) == (False, 429)
+
     @pytest.mark.parametrize(
         ("body", "may_refuse"), [(BUG, True), (BUG, False), (DRAINS, False), (DIED, False)]
     )
