@@ -1,6 +1,7 @@
 """The command line."""
 
 import asyncio
+import errno
 import sys
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from router.reload import Origin
 from router.routing.registry import POLICIES
 from router.setting_sources import load
 from router.settings import Settings
+from router.settings.doubts import doubts
 from router.simulate.command import simulate
 from router.sizing.command import size
 from router.telemetry.logs import configure_logging
@@ -164,8 +166,8 @@ def run_demo(simulated: int, urls: tuple[str, ...], host: str, port: int, *, onc
 def check(config: Path | None) -> None:
     """Validate the configuration (file and environment) and say where it is wrong."""
     settings = _load(config, {})
-    if not settings.finds_workers:
-        click.echo("warning: no workers are configured", err=True)
+    for doubt in doubts(settings):
+        click.echo(f"warning: {doubt}", err=True)
     click.echo(
         f"ok: {len(settings.workers)} workers, policy {settings.policy}, port {settings.port}"
     )
@@ -187,7 +189,8 @@ def _require_free(host: str, port: int, setting: str = "--port") -> None:
     try:
         require_free(host, port)
     except OSError as error:
-        raise _TakenError(f"{host}:{port}: {error.strerror}; try another {setting}") from None
+        other = setting if error.errno == errno.EADDRINUSE else setting.replace("port", "host")
+        raise _TakenError(f"{host}:{port}: {error.strerror}; try another {other}") from None
 
 
 def _given(flags: dict[str, Any]) -> dict[str, Any]:

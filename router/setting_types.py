@@ -15,6 +15,7 @@ from router.routing.registry import POLICIES
 from router.shared.urls import parse as parse_redis_url
 from router.upstream.pool import Address
 
+_UNEXPANDED = re.compile(r"\$\{\w+(?::?-[^}]*)?\}|\$\w+|\$\(\w+\)|\{\{.*\}\}")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
@@ -52,9 +53,20 @@ def _name_server(text: str) -> str:
     return text
 
 
+def unexpanded(key: str) -> bool:
+    """It is a `${NAME}`, which nobody replaces by what it stands for."""
+    return _UNEXPANDED.fullmatch(key) is not None
+
+
 def _api_key(key: str) -> str:
     """A key read from a file often ends with a newline."""
     key = key.strip()
+    if not key:
+        raise ValueError("is empty: leave it out where there is no key")
+    if unexpanded(key):
+        raise ValueError(
+            f"{key} stands for a key, and nobody puts that in here: set the variable in the environment"
+        )
     if not (key.isascii() and key.isprintable()) or " " in key:
         raise ValueError("the key must be printable ASCII without spaces")
     return key

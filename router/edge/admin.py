@@ -185,10 +185,18 @@ async def _not_found(request: Request, _error: Exception) -> Response:
     return await _router_error(request, unknown_route(request.method, request.url.path))
 
 
+def _behind(path: str) -> str | None:
+    """The route at the end of a path that has more before it than it should."""
+    found = [each for each in PATHS if path.endswith(each.removeprefix("/v1"))]
+    return max(found, key=len, default=None)
+
+
 def unknown_route(method: str, path: str) -> RouterError:
     """There is nothing at `path` here."""
     if f"/v1{path}" in PATHS:
         hint = f"Did you mean /v1{path}? A client's base_url ends with /v1."
+    elif path.startswith("/v1/") and (meant := _behind(path)):
+        hint = f"Did you mean {meant}? A client's base_url ends with /v1, and it adds the rest."
     else:
         hint = "The router passes on inference endpoints; others can be allowed with `allow_paths`."
     message = f"No route {method} {path}. {hint}"

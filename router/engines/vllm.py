@@ -74,10 +74,14 @@ class VllmEngine:
         """`GET /v1/models` and, where there is one, `GET /metrics`."""
         answer = await self._get(pool, "/v1/models")
         if answer.status != 200:
-            hint = " (is `worker_api_key` set?)" if answer.status == 401 else ""
-            raise RouterError(
-                502, "worker_bad_response", f"/v1/models answered {answer.status}{hint}"
-            )
+            told = f"/v1/models answered {answer.status}"
+            if answer.status == 401:
+                told += (
+                    ": it demands a key, set `worker_api_key`"
+                    if self._api_key is None
+                    else ": it does not take `worker_api_key`"
+                )
+            raise RouterError(502, "worker_bad_response", told)
         metrics = await self._metrics(pool)
         kv_tokens, block_tokens = cache_size_in(metrics)
         return WorkerReport(

@@ -113,7 +113,7 @@ class HealthChecker:
         try:
             condition = await self._engine.condition(worker.pool, worker.report)
             if condition is Condition.ILL:
-                self._failed(worker, "/health does not answer 200")
+                self._failed(worker, _ill(worker))
                 return
             await self._describe(worker)
         except RouterError as error:
@@ -152,6 +152,12 @@ class HealthChecker:
         missed = self._missed[worker] = self._missed.get(worker, 0) + 1
         if certain or not worker.up or missed >= self._failures:
             self._fleet.mark_down(worker, why)
+
+
+def _ill(worker: Worker) -> str:
+    prefix = worker.pool.address.prefix
+    hint = "; a worker's URL ends before its /v1" if prefix.endswith(b"/v1") else ""
+    return f"{prefix.decode()}/health does not answer 200{hint}"
 
 
 def everybody(worker: Worker) -> bool:

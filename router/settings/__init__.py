@@ -7,6 +7,7 @@ from typing import Self
 
 from pydantic import ConfigDict, field_validator, model_validator
 
+from router.access.keys import digest_of
 from router.fleet.worker import worker_id
 from router.settings.access import AccessSettings
 from router.settings.caches import CacheSettings
@@ -64,6 +65,9 @@ class Settings(
             raise ValueError(
                 "fallback_url is at the address of a worker: one of the two would not be there"
             )
+        own = digest_of((self.admin_key or "").encode())
+        if any(own in keys for keys in (self.api_keys or {}).values()):
+            raise ValueError("admin_key is a client's key as well: have a key of its own")
         if self.sidecar and not self.redis_url:
             raise ValueError("sidecar needs a redis_url")
         return self

@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field, field_validator
 
 from router.access.keys import digest_of
 from router.access.tenants_file import TenantName
-from router.setting_types import ReadableFile
+from router.setting_types import ReadableFile, unexpanded
 
 _SHAPE = (
     "must be `tenant=key`, several with commas; or a table of keys (or lists of keys) by tenant"
@@ -36,6 +36,8 @@ class AccessSettings(BaseModel):
         for tenant, key in _pairs(value):
             if not (tenant and key and key.isascii() and key.isprintable()) or " " in key:
                 raise ValueError(f"{_SHAPE}. Keys are printable ASCII without spaces")
+            if unexpanded(key):
+                raise ValueError(f"{key} stands for a key, and nobody puts that in here")
             found[tenant] = (*found.get(tenant, ()), digest_of(key.encode("ascii")))
         if not found:
             raise ValueError("is empty: leave it out to serve everybody")

@@ -94,6 +94,11 @@ class DiscoverySettings(BaseModel):
     def _used(self) -> Self:
         if self.kubernetes_port and not (self.kubernetes_service or self.kubernetes_selector):
             raise ValueError("kubernetes_port needs kubernetes_service or kubernetes_selector")
+        anything = self.kubernetes_service or self.kubernetes_selector or self.kubernetes_routers
+        if self.kubernetes_namespaces and not anything:
+            raise ValueError(
+                "kubernetes_namespaces needs kubernetes_service, kubernetes_selector or kubernetes_routers"
+            )
         return self
 
 

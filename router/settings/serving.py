@@ -104,6 +104,22 @@ class ServingSettings(BaseModel):
         description="After that, running answers may take so long to end. A second signal: none.",
     )
 
+    @field_validator("host", "admin_host")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        name, colon, port = value.rpartition(":")
+        if colon and ":" not in name and port.isdecimal():
+            raise ValueError(f"{value!r}: the port is a setting of its own")
+        return value
+
+    @field_validator("allow_paths")
+    @classmethod
+    def _patterns(cls, value: list[str]) -> list[str]:
+        for pattern in value:
+            if not pattern.startswith(("/", "*", "[", "?")):
+                raise ValueError(f"{pattern!r} fits no path: it has to begin with a slash")
+        return value
+
     @field_validator("cors_origins", mode="before")
     @classmethod
     def _list(cls, value: object) -> object:

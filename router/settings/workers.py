@@ -15,7 +15,7 @@ class WorkerSettings(BaseModel):
 
     workers: list[WorkerUrl] = Field(
         default=[],
-        description="Base URLs of the workers: `http://host:8000`, a path prefix is allowed.",
+        description="Base URLs of the workers: `http://host:8000`, a path prefix is allowed; without the `/v1` of clients.",
     )
     worker_api_key: ApiKey | None = Field(
         default=None,

@@ -260,6 +260,20 @@ async def test_a_base_url_without_its_end(path: str, router: RunningRouter) -> N
     assert (response.status, f"Did you mean /v1{path}?" in message) == (404, True)
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/v1/chat/completions",
+        "/v1/chat/completions/chat/completions",
+        "/v1/embeddings/v1/embeddings",
+    ],
+)
+async def test_a_base_url_with_too_much_at_its_end(path: str, router: RunningRouter) -> None:
+    message = (await router.post({}, path)).json()["error"]["message"]
+    meant = "/v1/embeddings" if "embeddings" in path else "/v1/chat/completions"
+    assert f"Did you mean {meant}?" in message
+
+
 async def test_allowed_paths(worker: FakeWorker, start_router: StartRouter) -> None:
     router = await start_router(worker, allow_paths=["/own/*", "/exact"])
     for target in ("/own/a", "/own/a/b?x=1", "/exact"):

@@ -165,6 +165,12 @@ class TestServe:
         assert result.stderr.startswith("error: --worker: ")
 
 
+def test_an_address_of_another_machine_is_no_matter_of_the_port() -> None:
+    result = run("serve", "--host", "192.0.2.1", "--port", "0")
+    assert result.exit_code == 2
+    assert result.stderr.endswith("Cannot assign requested address; try another --host\n")
+
+
 class TestCheck:
     def test_a_good_file(self, tmp_path: Path) -> None:
         file = tmp_path / "router.yaml"
@@ -173,6 +179,15 @@ class TestCheck:
         assert result.exit_code == 0
         assert result.stdout == "ok: 2 workers, policy prefix, port 9000\n"
         assert result.stderr == ""
+
+    def test_what_is_hardly_meant_is_a_warning(self, tmp_path: Path) -> None:
+        file = tmp_path / "router.yaml"
+        file.write_text("workers: [http://a:1/v1]\n")
+        result = run("check", "--config", str(file))
+        assert result.exit_code == 0
+        assert result.stderr == (
+            "warning: workers: http://a:1/v1: a worker's URL ends before its /v1: http://a:1\n"
+        )
 
     def test_no_workers_are_a_warning(self) -> None:
         result = run("check")

@@ -377,6 +377,40 @@ class TestMistakes:
             "--worker-api-key: worker_api_key: the key must be printable ASCII without spaces"
         ]
 
+    @pytest.mark.parametrize("name", ["admin_key", "worker_api_key", "fallback_api_key"])
+    @pytest.mark.parametrize("key", ["", " \n"])
+    def test_a_key_that_is_empty(self, key: str, name: str) -> None:
+        """As of a variable that nobody set: it would lock everybody out, or let everybody in."""
+        told = problems(None, {name: key})
+        assert (
+            f"--{name.replace('_', '-')}: {name}: is empty: leave it out where there is no key"
+            in told
+        )
+
+    @pytest.mark.parametrize(
+        "key", ["${VLLM_API_KEY}", "$KEY", "$(KEY)", "${KEY:-x}", "{{ .key }}"]
+    )
+    def test_a_key_that_is_a_place_holder(self, key: str) -> None:
+        """Nobody puts in what it stands for."""
+        for name, value in (
+            ("admin_key", key.replace(" ", "")),
+            ("api_keys", {"a": key.replace(" ", "")}),
+        ):
+            (told,) = problems(None, {name: value})
+            assert "stands for a key, and nobody puts that in here" in told
+
+    @pytest.mark.parametrize("key", ["$2b$10$abc", "a${b}", "$", "sk-$KEY"])
+    def test_a_key_with_such_signs(self, key: str) -> None:
+        assert Settings(admin_key=key).admin_key == key
+
+    def test_a_client_s_key_that_is_the_administrator_s(self) -> None:
+        (told,) = problems(None, {"admin_key": "k", "api_keys": {"a": ["x", "k"]}})
+        assert told.endswith("admin_key is a client's key as well: have a key of its own")
+
+    def test_namespaces_without_anything_to_look_for(self) -> None:
+        (told,) = problems(None, {"kubernetes_namespaces": ["llm"]})
+        assert "kubernetes_namespaces needs kubernetes_service" in told
+
     @pytest.mark.parametrize("url", ["http://a:0", "https://a:0/x", "a:0", "http://[::1]:00/"])
     def test_a_worker_on_port_0(self, write: Write, url: str) -> None:
         assert problems(write(f"workers: ['{url}']\n")) == [

@@ -210,11 +210,21 @@ async def test_metrics_are_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert report.ranks is None
 
 
-@pytest.mark.parametrize(("status", "hint"), [(401, "worker_api_key"), (500, "answered 500")])
-async def test_models_are(monkeypatch: pytest.MonkeyPatch, status: int, hint: str) -> None:
+@pytest.mark.parametrize(
+    ("status", "key", "told"),
+    [
+        (401, None, ": it demands a key, set `worker_api_key`"),
+        (401, "sk-1", ": it does not take `worker_api_key`"),
+        (500, None, ""),
+    ],
+)
+async def test_models_are(
+    monkeypatch: pytest.MonkeyPatch, status: int, key: str | None, told: str
+) -> None:
     ask(monkeypatch, models=Answer(status, b"{}"))
-    with pytest.raises(RouterError, match=hint):
-        await VllmEngine().describe(POOL)
+    with pytest.raises(RouterError) as caught:
+        await VllmEngine(api_key=key).describe(POOL)
+    assert caught.value.message == f"/v1/models answered {status}{told}"
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,24 @@ async def test_one_slow_answer_takes_nobody_down() -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("", "/health does not answer 200"),
+        ("/team", "/team/health does not answer 200"),
+        ("/v1", "/v1/health does not answer 200; a worker's URL ends before its /v1"),
+    ],
+)
+async def test_what_was_asked_is_told(path: str, told: str) -> None:
+    fleet = fleet_of("a", up=False)
+    fleet.set_workers([f"http://a:8000{path}"])
+    (worker,) = fleet
+    engine = ScriptedEngine()
+    engine.health[worker.pool.name] = False
+    await HealthChecker(fleet, engine, interval_s=1.0, describe_s=1.0).probe(worker)
+    assert worker.last_error == told
+
+
+@pytest.mark.parametrize(
     ("answer", "why"),
     [
         (False, "/health does not answer 200"),

@@ -34,6 +34,23 @@ def test_origins(value: Any, origins: list[str]) -> None:
     assert Settings(cors_origins=value).cors_origins == origins
 
 
+@pytest.mark.parametrize("name", ["host", "admin_host"])
+@pytest.mark.parametrize("value", ["0.0.0.0:8080", "router:80"])
+def test_a_port_behind_the_address(name: str, value: str) -> None:
+    with pytest.raises(ValidationError, match="the port is a setting of its own"):
+        Settings.model_validate({name: value})
+
+
+@pytest.mark.parametrize("value", ["0.0.0.0", "::", "::1", "fd00::8080", "router", ""])
+def test_addresses(value: str) -> None:
+    assert Settings(host=value).host == value
+
+
+def test_a_pattern_that_fits_no_path() -> None:
+    with pytest.raises(ValidationError, match="'sleep' fits no path: it has to begin with a slash"):
+        Settings(allow_paths=["/v2/*", "sleep"])
+
+
 @pytest.mark.parametrize(
     "value", ["a.example", "https://a.example/", "https://a.example/x", "null", "https://*.example"]
 )
