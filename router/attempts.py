@@ -121,7 +121,7 @@ class Attempts:
         relay = journey.relay = Relay(
             journey.client,
             added,
-            self._reporter.series(journey).itl,
+            self._reporter.gaps(journey),
             lambda at: self._prefilled(journey, at),
             lambda error: self._ended(journey, error),
             self._transcript(journey, worker),

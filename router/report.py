@@ -6,19 +6,19 @@ from datetime import UTC, datetime
 from time import perf_counter
 
 from router.access.tenant import Ticket
-from router.errors import Source, shortened
+from router.errors import Source
 from router.exact import ExactPrompts
 from router.fleet.fleet import Fleet
 from router.journey import Journey
+from router.lines import line_of, name_of, outcome_of
 from router.prompt.identity import TokenIdentity
 from router.proxy.relay import Relay
 from router.proxy.sse import NO_USAGE, Usage, response_id_in, usage_in
 from router.routing.affinity import ResponseHomes
 from router.routing.learn import Learner
 from router.telemetry.logs import RequestLine, RequestLog, Timestamps
-from router.telemetry.metrics import Metrics, RouteSeries
+from router.telemetry.metrics import TOKEN_BUCKETS_S, Histogram, Metrics, RouteSeries
 from router.telemetry.routes import UNKNOWN
-from router.telemetry.traceparent import TRACEPARENT, parse
 from router.traces.service import Traces
 
 logger = logging.getLogger(__name__)
@@ -49,6 +49,7 @@ class Reporter:
         self._stamp = Timestamps()
         self.traces: Traces | None = None
         self.on_line: Callable[[RequestLine], object] = _ignore
+        self._unseen = Histogram(TOKEN_BUCKETS_S)
         self._waiting: list[tuple[Journey, Usage]] = []
 
     def series(self, journey: Journey) -> RouteSeries:
@@ -57,6 +58,10 @@ class Reporter:
         model = journey.model
         known = model if model and self._fleet.knows_model(model) else UNKNOWN
         return self._metrics.route(known, endpoint)
+
+    def gaps(self, journey: Journey) -> Histogram:
+        """Where pauses between its tokens are counted: nowhere if they are those of several answers that take turns."""
+        return self._unseen if journey.request.mixed else self.series(journey).itl
 
     def degraded(self, journey: Journey) -> None:
         """Count a request that is routed with less than full knowledge."""
@@ -101,7 +106,7 @@ class Reporter:
                 ):  # else it would be said of whoever comes there next
                     self._learn(journey, relay, usage)
             except Exception:  # the request is over; what it taught is lost, and nothing else
-                logger.exception("learning from request %r failed", _name(journey))
+                logger.exception("learning from request %r failed", name_of(journey))
         self._end_expectations(journey)
         if journey.ticket is not None:
             journey.ticket.settle(*_spent(journey, journey.ticket, usage), journey.ended_at)
@@ -134,14 +139,14 @@ class Reporter:
             try:
                 self._tell(journey, usage, epoch)
             except Exception:  # else one request could keep all others out of the log
-                logger.exception("request %r cannot be told of", _name(journey))
+                logger.exception("request %r cannot be told of", name_of(journey))
         if self.traces is not None:
             self.traces.settle()
 
     def _tell(self, journey: Journey, usage: Usage, epoch: float) -> None:
-        outcome = _outcome(journey)
+        outcome = outcome_of(journey)
         self._count(journey, usage, outcome)
-        line = _line(journey, usage, outcome, self._stamp(epoch + journey.ended_at))
+        line = line_of(journey, usage, outcome, self._stamp(epoch + journey.ended_at))
         self._log.write(line)
         self.on_line(line)
         if self.traces is not None:
@@ -189,7 +194,7 @@ class Reporter:
         if relay is not None and relay.first_token_at:
             series.ttft.observe(relay.first_token_at - journey.arrived_at)
             tokens = usage.completion_tokens or relay.tokens
-            if tokens > 1:
+            if tokens > 1 and relay.itl is not self._unseen:
                 series.tpot.observe((relay.last_token_at - relay.first_token_at) / (tokens - 1))
 
     def _count_tokens(
@@ -227,70 +232,6 @@ def _spent(journey: Journey, ticket: Ticket, usage: Usage) -> tuple[int, int]:
         began = answered or (journey.cancelled and journey.sent_at)
         prompt = round(ticket.charged) if began else 0
     return prompt, completion
-
-
-def _status(journey: Journey) -> int:
-    """The answer's status; 499 when the client left before there was one."""
-    relay, error = journey.relay, journey.error
-    if relay is not None and relay.status and relay.begun:
-        return relay.status
-    return error.status if error is not None else 499
-
-
-def _outcome(journey: Journey) -> str:
-    """One of `ok`, `client_error`, `upstream_error`, `router_error`, `cancelled`."""
-    if journey.cancelled:
-        return "cancelled"
-    if journey.relay is not None and journey.relay.failed:
-        return "upstream_error"
-    if journey.error is not None:
-        return f"{journey.error.source}_error"
-    status = _status(journey)
-    if status >= 500:
-        return "upstream_error"
-    return "ok" if status < 400 else "client_error"
-
-
-def _line(journey: Journey, usage: Usage, outcome: str, stamp: str) -> RequestLine:
-    decision = journey.decision if journey.routed else None
-    first = journey.relay.first_token_at if journey.relay is not None else 0.0
-    arrived = journey.arrived_at
-    return RequestLine(
-        ts=stamp,
-        request_id=_name(journey),
-        tenant=journey.incoming.tenant.name if journey.incoming.tenant else None,
-        model=shortened(journey.model) if journey.model else journey.model,
-        endpoint=journey.incoming.endpoint.name,
-        worker=decision.worker.id if decision else None,
-        policy=decision.policy if decision else "",
-        reason=decision.reason if decision else "",
-        status=_status(journey),
-        outcome=outcome,
-        error=journey.error.message if journey.error else None,
-        prompt_tokens=usage.prompt_tokens,
-        completion_tokens=usage.completion_tokens,
-        predicted_cached_tokens=round(decision.cached_tokens) if decision else None,
-        cached_tokens=usage.cached_tokens,
-        queue_ms=round(journey.queued_s * 1e3, 3),
-        ttft_ms=round((first - arrived) * 1e3, 3) if first else None,
-        duration_ms=round((journey.ended_at - arrived) * 1e3, 3),
-        attempts=journey.attempts,
-        resumed=journey.resumed,
-        trace_id=_trace_id(journey),
-    )
-
-
-def _name(journey: Journey) -> str:
-    return shortened(journey.request_id.decode("latin-1"))
-
-
-def _trace_id(journey: Journey) -> str | None:
-    """What joins the line to a trace, the router's or its client's."""
-    if journey.trace is not None:
-        return journey.trace.name
-    given = journey.incoming.by_name.get(TRACEPARENT)
-    parent = parse(given) if given is not None else None
-    return None if parent is None else f"{parent.trace_id:032x}"
 
 
 def _ignore(line: RequestLine) -> None:

@@ -73,7 +73,7 @@ def add(context: click.Context, url: str | None, admin_key: str | None, worker_u
         told = router.add_worker(worker_url)
         worker = _once_probed(router, told)
     click.echo(f"{worker['id']} is in the fleet: {_condition(worker)}")
-    _complain(told)
+    _complain(context, told)
 
 
 @workers.command()
@@ -83,7 +83,8 @@ def add(context: click.Context, url: str | None, admin_key: str | None, worker_u
 def drain(context: click.Context, url: str | None, admin_key: str | None, worker: str) -> None:
     """Give WORKER, its id or URL, no more requests; what it has runs to its end."""
     state = _change(context, url, admin_key, worker, "drain")
-    click.echo(f"{state['id']} is drained: {_under_way(state)}")
+    click.echo(f"{_server(state)} is drained: {_under_way(state)}")
+    _complain(context, state)
 
 
 @workers.command()
@@ -93,7 +94,11 @@ def drain(context: click.Context, url: str | None, admin_key: str | None, worker
 def undrain(context: click.Context, url: str | None, admin_key: str | None, worker: str) -> None:
     """Give WORKER, its id or URL, requests again."""
     state = _change(context, url, admin_key, worker, "undrain")
-    click.echo(f"{state['id']} is given requests again: {_condition(state)}")
+    if others := state.get("drained_by"):
+        click.echo(f"{_server(state)} stays drained, for so says: {', '.join(others)}")
+    else:
+        click.echo(f"{_server(state)} is given requests again: {_condition(state)}")
+    _complain(context, state)
 
 
 @workers.command()
@@ -103,7 +108,8 @@ def undrain(context: click.Context, url: str | None, admin_key: str | None, work
 def remove(context: click.Context, url: str | None, admin_key: str | None, worker: str) -> None:
     """Take WORKER, its id or URL, out of the fleet, whoever knows of it; what it has runs to its end."""
     state = _change(context, url, admin_key, worker, "remove")
-    click.echo(f"{state['id']} is removed: {_under_way(state)}")
+    click.echo(f"{_server(state)} is removed: {_under_way(state)}")
+    _complain(context, state)
 
 
 def _change(
@@ -111,14 +117,23 @@ def _change(
 ) -> dict[str, Any]:
     """The worker's state after it."""
     with _asking(context, url, admin_key) as router:
-        state = router.change_worker(_id(worker), change)
-    _complain(state)
-    return state
+        return router.change_worker(_id(worker), change)
 
 
-def _complain(state: dict[str, Any]) -> None:
-    for url in state.get("untold_replicas", ()):
-        click.echo(f"warning: {url} could not be told; its log says why", err=True)
+def _complain(context: click.Context, state: dict[str, Any]) -> None:
+    """Others that go on as before make the command fail."""
+    untold = state.get("untold_replicas", ())
+    for each in untold:
+        what = f"{each} could not be told" if "://" in each else f"others were not told: {each}"
+        click.echo(f"warning: {what}; the router's log says why", err=True)
+    if untold:
+        context.exit(1)
+
+
+def _server(state: dict[str, Any]) -> str:
+    """A server is changed with all its ranks."""
+    ranks = len(state.get("ranks", ()))
+    return f"{state['id']} ({ranks} ranks)" if ranks > 1 else str(state["id"])
 
 
 def _asking(

@@ -5,13 +5,14 @@ import logging
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from router.discovery.answers import NoAnswerError, NoRecordsError
+from router.discovery.answers import Answer, NoAnswerError, NoRecordsError
 from router.discovery.asking import Ask, asker
 from router.discovery.base import Tell
 from router.discovery.questions import Question
 from router.discovery.system_resolver import Family
 from router.discovery.telling import news
 from router.fleet.target import Target
+from router.upstream.pool import Address
 
 logger = logging.getLogger(__name__)
 
@@ -54,11 +55,14 @@ class DnsWorkers:
         self._tell: Tell = _nobody
         self._failures = 0
         self._empty = 0
+        self._six = 0
+        self._four = False
 
     async def run(self, tell: Tell) -> None:
         """Ask for ever."""
         self._tell = news(tell)
-        self._failures = self._empty = 0
+        self._failures = self._empty = self._six = 0
+        self._four = False
         while True:
             pause_s = await self._look()
             await asyncio.sleep(pause_s)
@@ -76,7 +80,19 @@ class DnsWorkers:
             return self._failed(f"no answer within {self._pace.deadline_s:g} s")
         except Exception as error:  # noqa: BLE001 - whatever is wrong with us
             return self._failed(repr(error), error)
+        return self._heard(answer)
+
+    def _heard(self, answer: Answer) -> float:
+        """Whoever is asked for IPv6 addresses was told that there are no others: it is believed like that there are none."""
+        if answer.odd is not None and not answer.targets:
+            return self._failed(answer.odd)
         self._failures = self._empty = 0
+        four = _has_ipv4(answer)
+        self._six = 0 if four else self._six + 1
+        if self._four and 0 < self._six < _BELIEVED:
+            self._say(f"it has only IPv6 addresses; if that is so {_BELIEVED} times, they count")
+            return max(self._pace.soonest_s, self._interval_s)
+        self._four = four
         self._say(answer.odd)
         self._tell(answer.targets)
         return max(self._pace.soonest_s, min(self._interval_s, answer.ttl_s))
@@ -88,14 +104,14 @@ class DnsWorkers:
             self._say(f"{why}; if that is so {_BELIEVED} times, it has no workers")
         elif self._empty == _BELIEVED:
             logger.warning("%s: %s: it has no workers", self.name, why)
-            self.problem = None
+            self.problem, self._four = None, False
             self._tell(())
         return max(self._pace.soonest_s, self._interval_s)
 
     def _failed(self, why: str, error: Exception | None = None) -> float:
         """It is tried again soon, then as often as ever."""
         self._say(why, error)
-        self._empty = 0
+        self._empty = self._six = 0
         self._failures = min(self._failures + 1, 10)
         return max(self._pace.soonest_s, min(self._interval_s, 2.0 ** (self._failures - 1)))
 
@@ -105,6 +121,11 @@ class DnsWorkers:
         elif problem is None and self.problem is not None:
             logger.info("%s: is known again", self.name)
         self.problem = problem
+
+
+def _has_ipv4(answer: Answer) -> bool:
+    """Some worker is at an IPv4 address, or a name: an address of the other family is another worker."""
+    return any(":" not in Address.parse(target.url).host for target in answer.targets)
 
 
 def _nobody(targets: Sequence[Target]) -> None:

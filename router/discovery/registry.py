@@ -42,37 +42,45 @@ class Discovery:
         """What an operator said: the URL of a worker that is wanted, or `UNWANTED`."""
         self.drains: set[WorkerId] = set()
         """Workers that an operator wants to be given no more requests."""
+        self.on_drain: Callable[[WorkerId, bool], None] = _ignore
+        """Told when an operator says it here, whether or not that is news."""
+        self.on_order: Callable[[WorkerId, str], None] = _ignore
+        """The same for `add` and `remove`."""
         self.on_forget: Callable[[WorkerId], None] = _ignore
         self._changed = changed
         self._sources: tuple[Source, ...] = ()
         self._told: dict[str, Sequence[Target]] = {CONFIGURED: ()}
-        self._before: dict[str, Sequence[Target]] = {}
+        self._before: dict[tuple[str, WorkerId], Target] = {}
         self._known: dict[WorkerId, str] = {}
         self._found: set[WorkerId] = set()
         self._missing: dict[WorkerId, float] = {}
+        self._seen: dict[WorkerId, float] = {}
         self._again = asyncio.Event()
 
     # -- where workers are found ---------------------------------------------------------------
 
     def set_sources(self, configured: Iterable[Target], sources: Sequence[Source]) -> None:
         """From now on these. What one of the same name told before stands until it tells anew, and what others told until
-        all have: workers may have moved from one to the other.
+        all have, however long that takes: workers may have moved from one to the other, and a failure takes none away.
         """
         self._sources = tuple(sources)
         names = {source.name for source in sources}
-        self._before |= self._told
+        self._before |= {
+            (name, _id(target)): target for name, told in self._told.items() for target in told
+        }
         self._told = {CONFIGURED: tuple(configured)} | {
             name: told for name, told in self._told.items() if name in names
         }
         self._again.set()
         self._tell()
+        self._say_who_stays()
 
     def keep(self, now: float) -> None:
         """To be called every so often. What was said of a worker is forgotten (`on_forget`) once nobody has known it for
         `FORGET_S`: whoever is at its address then is another one.
         """
-        if self._before and self.heard:
-            self._tell()
+        self._seen = {w: at for w, at in self._seen.items() if now - at < FORGET_S}
+        self._seen |= dict.fromkeys(self._found, now)
         said = {worker for worker, order in self.orders.items() if order == UNWANTED} | self.drains
         missing = said - self._found
         self._missing = {worker: self._missing.get(worker, now) for worker in missing}
@@ -94,6 +102,10 @@ class Discovery:
                 for task in running:
                     task.cancel()
 
+    def remembers(self, worker: WorkerId) -> bool:
+        """Somebody knows the worker, wanted or not, or did within `FORGET_S`."""
+        return worker in self._found or worker in self._seen
+
     @property
     def heard(self) -> bool:
         """Every source has told what it knows, or why it cannot."""
@@ -114,18 +126,31 @@ class Discovery:
         """The worker is wanted until it is removed, whoever else knows of it. Raises ValueError: that is no URL of one."""
         worker = worker_id(Address.parse(url))
         self.order(worker, url)
+        self.on_order(worker, url)
         return worker
 
     def remove(self, worker: WorkerId) -> bool:
         """The worker is not wanted until it is added, or long forgotten by all that know of it; False: it is not there."""
         if worker not in self._known:
             return False
-        only_here = self._known[worker] == OPERATOR
-        self.order(worker, "" if only_here else UNWANTED)
+        self.order(worker, UNWANTED)
+        self.on_order(worker, UNWANTED)
         return True
 
     def drain(self, worker: WorkerId, *, drained: bool) -> None:
         """The worker is to be given no more requests, or some again."""
+        self.order_drain(worker, drained=drained)
+        self.on_drain(worker, drained)
+
+    def drained_by(self, worker: WorkerId) -> list[str]:
+        """Who wants the worker to be given no requests."""
+        found = {name for name, each, target in self._all() if each == worker and target.drained}
+        return sorted(found | ({OPERATOR} if worker in self.drains else set()))
+
+    # -- what an operator said elsewhere -------------------------------------------------------
+
+    def order_drain(self, worker: WorkerId, *, drained: bool) -> None:
+        """As `drain`; nobody is told."""
         if drained:
             self.drains.add(worker)
         else:
@@ -133,7 +158,7 @@ class Discovery:
         self._tell()
 
     def order(self, worker: WorkerId, order: str) -> None:
-        """Take an order; an empty one takes back what was said before."""
+        """The worker at this URL is wanted, or none (`UNWANTED`); an empty order takes back what was said before."""
         if order:
             self.orders[worker] = order
         else:
@@ -152,13 +177,22 @@ class Discovery:
         except Exception:  # the router is worth more than one change
             logger.exception("what %s says could not be taken in", source.name)
 
+    @property
+    def _untold(self) -> list[str]:
+        return [source.name for source in self._sources if source.name not in self._told]
+
+    def _say_who_stays(self) -> None:
+        told = {_id(target) for targets in self._told.values() for target in targets}
+        if stay := {worker for _, worker in self._before} - told:
+            places = ", ".join(self._untold)
+            logger.info("%d workers of before stay until this has told: %s", len(stay), places)
+
     def _all(self) -> Iterator[tuple[str, WorkerId, Target]]:
         for name in (CONFIGURED, *(source.name for source in self._sources)):
             for target in self._told.get(name, ()):
                 yield name, _id(target), target
-        for name, targets in self._before.items():
-            for target in targets:
-                yield name, _id(target), target
+        for (name, worker), target in self._before.items():
+            yield name, worker, target
         for worker, order in self.orders.items():
             if order != UNWANTED:
                 yield OPERATOR, worker, Target(url=order)
@@ -166,7 +200,7 @@ class Discovery:
     def _tell(self) -> None:
         """Unite what all say, and pass it on."""
         united: dict[WorkerId, Target] = {}
-        if self.heard:
+        if not self._untold:
             self._before.clear()
         self._known, self._found = {}, set()
         for name, worker, target in self._all():
@@ -183,8 +217,8 @@ class Discovery:
         self._changed(list(united.values()))
 
 
-def _ignore(worker: WorkerId) -> None:
-    del worker
+def _ignore(worker: WorkerId, said: object = None) -> None:
+    del worker, said
 
 
 def _id(target: Target) -> WorkerId:

@@ -36,14 +36,21 @@ class Replicas:
         """Follow who they are, for ever."""
         await self._source.run(self._hear)
 
-    def __len__(self) -> int:
-        return len(self._known)
+    @property
+    def name(self) -> str:
+        """What finds them."""
+        return self._source.name
+
+    @property
+    def problem(self) -> str | None:
+        """What keeps others from being told, in plain words. This router is one of those that are found."""
+        return self._source.problem or (None if self._known else "no pod is known, not even this")
 
     def _hear(self, replicas: Sequence[Target]) -> None:
         self._known = replicas
 
     async def pass_on(self, method: str, path: str, body: bytes) -> list[str]:
-        """Tell all of them; the URLs of those that could not be told."""
+        """Tell all of them; the URLs of those that could not be told, and what keeps others from being known."""
         headers = [*bearer(self._key), (RELAYED.encode("ascii"), b"1")]
         if body:
             headers.append((b"content-type", b"application/json"))
@@ -51,7 +58,8 @@ class Replicas:
         replicas = self._known
         tls = None if self._tls is None else await asyncio.to_thread(self._tls)
         told = await asyncio.gather(*(self._tell(each, call, tls) for each in replicas))
-        return [each.url for each, heard in zip(replicas, told, strict=True) if not heard]
+        untold = [each.url for each, heard in zip(replicas, told, strict=True) if not heard]
+        return untold if self.problem is None else [*untold, f"{self.name}: {self.problem}"]
 
     async def _tell(self, replica: Target, call: Call, tls: ssl.SSLContext | None) -> bool:
         pool = Pool(Address.parse(replica.url), tls, connect_s=_CONNECT_S, idle_s=_TIMEOUT_S)

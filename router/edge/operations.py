@@ -1,6 +1,6 @@
 """What an operator changes while the router runs: workers are added, removed, taken out of use and back."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any
 
@@ -9,14 +9,15 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from router.discovery.registry import Discovery
+from router.discovery.registry import OPERATOR, Discovery
 from router.discovery.replicas import RELAYED, Replicas
 from router.edge.openapi import errors
 from router.errors import RouterError, Source, no_such_worker
 from router.fleet.fleet import Fleet
 from router.fleet.target import worker_url
 from router.fleet.worker import Worker
-from router.upstream.pool import host_of, is_loopback
+from router.fleet.worker import worker_id as id_at
+from router.upstream.pool import Address, host_of, is_loopback
 
 _MOST_BYTES = 64 * 1024
 
@@ -74,16 +75,18 @@ class Operations:
         """Take a worker out of use, or put it back."""
         worker = self._named(worker_id)
         self._discovery.drain(worker.process, drained=drained)
-        return await self._told(request, worker)
+        told = await self._told(request, self._fleet.ranks(worker))
+        return told | {"drained_by": self._discovery.drained_by(worker.process)}
 
     async def add(self, request: Request) -> tuple[dict[str, Any], bool]:
         """Have a worker in the fleet; whether it was not there before."""
         self._need_guard(request)
         body = await _body(request)
-        before = len(self._fleet)
-        worker = self._named(self._discovery.add(_url(body)))
+        url, before = _url(body), len(self._fleet)
+        self._check_scheme(url)
+        worker = self._named(self._discovery.add(url))
         news = len(self._fleet) > before
-        return await self._told(request, worker, body), news
+        return await self._told(request, self._fleet.ranks(worker), body), news
 
     async def remove(self, request: Request, worker_id: str) -> dict[str, Any]:
         """Have a worker in the fleet no more."""
@@ -91,8 +94,19 @@ class Operations:
         if RELAYED in request.headers and self._fleet.get(worker_id) is None:
             return {"id": worker_id}  # as it should be; perhaps by the same request
         worker = self._named(worker_id)
+        ranks = self._fleet.ranks(worker)
         self._discovery.remove(worker.process)
-        return await self._told(request, worker)
+        return await self._told(request, ranks)
+
+    def _check_scheme(self, url: str) -> None:
+        """Who found a worker first says how it is spoken to."""
+        address = Address.parse(url)
+        known = self._fleet.get(id_at(address))
+        source = "" if known is None else self._discovery.source_of(known.id)
+        if known is None or source == OPERATOR or Address.parse(known.url).tls is address.tls:
+            return
+        message = f"Worker {known.id} is known as {known.url} from: {source}. Requests go there as that says: change it there."
+        raise RouterError(409, "worker_known", message, source=Source.CLIENT, param="url")
 
     def _named(self, worker_id: str) -> Worker:
         worker = self._fleet.get(worker_id)
@@ -100,10 +114,14 @@ class Operations:
             raise no_such_worker(worker_id)
         return worker
 
-    async def _told(self, request: Request, worker: Worker, body: bytes = b"") -> dict[str, Any]:
-        """The worker's state, once the others know too."""
-        state = self._describe(worker)
-        if not self._replicas or RELAYED in request.headers:
+    async def _told(
+        self, request: Request, ranks: Sequence[Worker], body: bytes = b""
+    ) -> dict[str, Any]:
+        """The server's state, once the others know too; `inflight` is that of all its `ranks`."""
+        state = self._describe(ranks[0])
+        state["inflight"] = sum(rank.load.inflight for rank in ranks)
+        state["ranks"] = [rank.id for rank in ranks]
+        if self._replicas is None or RELAYED in request.headers:
             return state
         path = request.scope.get("raw_path", b"").decode("ascii")
         untold = await self._replicas.pass_on(request.method, path, body)
@@ -136,7 +154,9 @@ def add_operations(app: FastAPI, operations: Operations) -> None:
 
     @app.post("/workers/{worker:path}/drain", responses=unknown)
     async def drain(request: Request, worker: str) -> dict[str, Any]:
-        """Give the worker no more requests; what it has runs to its end. It is idle once `inflight` is 0."""
+        """Give the worker, all ranks of its server, no more requests; what it has runs to its end. It is idle once
+        `inflight`, of all its `ranks`, is 0.
+        """
         return await operations.drain(request, worker, drained=True)
 
     @app.post("/workers/{worker:path}/undrain", responses=unknown)

@@ -11,6 +11,7 @@ from router.errors import RouterError
 from router.events.sources import ConfiguredSources, EventSource
 from router.fleet.fleet import Fleet
 from router.fleet.health import everybody
+from router.fleet.target import EventPorts
 from router.fleet.worker import Worker
 from router.ids import WorkerId
 from router.upstream.pool import Pool
@@ -37,9 +38,12 @@ class Follower(Protocol):
 
 
 class _Asked(NamedTuple):
-    """A worker was asked in the `life` that began then, and `told` what was to be known; it is due `again_at`."""
+    """A worker was asked in the `life` that began then, when its description had these `ports`, and `told` what was to be
+    known; it is due `again_at`.
+    """
 
     life: float | None
+    ports: EventPorts | None
     told: bool
     again_at: float = math.inf
 
@@ -104,31 +108,32 @@ class SourceFinder:
     def _is_due(self, worker: Worker) -> bool:
         asked = self._asked.get(worker)
         return (
-            asked is None or asked.life != worker.report.started_at or asked.again_at <= self._now()
+            asked is None
+            or (asked.life, asked.ports) != (worker.report.started_at, worker.target.events)
+            or asked.again_at <= self._now()
         )
 
     async def _ask(self, worker: Worker) -> None:
-        life = worker.report.started_at
+        life, ports = worker.report.started_at, worker.target.events
         again_at = self._now() + _RETRY_S
         try:
-            sources = _told(worker) or await self._discover(worker.id, worker.pool)
+            sources = _told(worker, ports) or await self._discover(worker.id, worker.pool)
             if worker not in self._fleet.processes():
                 return
             if sources is None and self._configured is not None:
                 sources = self._configured.of(worker.id, worker.pool.address)
             self._followed.add(worker)
             complete = self._follower.follow(worker.id, sources or [], life)
-            self._asked[worker] = _Asked(life, True, math.inf if complete else again_at)
+            self._asked[worker] = _Asked(life, ports, True, math.inf if complete else again_at)
         except (RouterError, TimeoutError):  # it is asked again, if it is up then
             return
         except Exception:  # one worker's oddity must not end the loop for all
             logger.exception("following the events of worker %s failed", worker.id)
-            self._asked[worker] = _Asked(life, False, again_at)
+            self._asked[worker] = _Asked(life, ports, False, again_at)
 
 
-def _told(worker: Worker) -> list[EventSource]:
+def _told(worker: Worker, ports: EventPorts | None) -> list[EventSource]:
     """Where its events are, as who described it says."""
-    ports = worker.target.events
     if ports is None:
         return []
     replay = None if ports.replay is None else f"tcp://*:{ports.replay}"

@@ -5,6 +5,9 @@ from collections.abc import Iterable
 from router.errors import RouterError, model_not_found, model_required, no_worker
 from router.fleet.worker import Worker
 
+_NONE = "There are no workers: none is configured, or none was found."
+_SILENT = "No worker is ready yet: none of them has answered /v1/models."
+
 
 def able(workers: Iterable[Worker], model: str | None) -> tuple[Worker, ...]:
     """Workers for a request for `model` (None: it names none). Those that serve; where none does a service that stands
@@ -48,5 +51,5 @@ def nobody(workers: Iterable[Worker], model: str | None, known: list[str]) -> Ro
             return no_worker("Workers that serve the model are only there for prefill.")
         return no_worker("All workers that could serve the request are drained.")
     if not known or model is None:
-        return no_worker("No worker is ready yet: none of them has answered /v1/models.")
+        return no_worker(_SILENT if workers else _NONE)
     return model_not_found(model, known)

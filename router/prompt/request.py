@@ -50,6 +50,7 @@ class BodyFields(msgspec.Struct, gc=False):
 
     model: Raw = Raw()
     stream: Raw = Raw()
+    n: Raw = Raw()
     # What the prompt is made of, over all endpoints.
     tools: Raw = Raw()
     system: Raw = Raw()
@@ -100,10 +101,11 @@ class Request:
     """What routing knows of one request.
 
     `prompt` is the prompt's content as raw JSON in the order the engine renders it: tools, system, then the
-    turns. Its closing bracket or quote is cut off, so that a conversation's next turn starts with this one.
+    turns. Its closing bracket or quote is cut off, so that a conversation's next turn starts with this one. `mixed`: its
+    stream has several answers that take turns.
     """
 
-    __slots__ = ("_audits", "endpoint", "fields", "incoming", "model", "prompt", "stream")
+    __slots__ = ("_audits", "endpoint", "fields", "incoming", "mixed", "model", "prompt", "stream")
 
     def __init__(self, incoming: Incoming) -> None:
         self.incoming = incoming
@@ -111,6 +113,9 @@ class Request:
         fields = self.fields = _read_fields(incoming.body)
         self.model = text_of(fields.model) if fields.model else _multipart_model(incoming)
         self.stream = bytes(fields.stream) == b"true"
+        self.mixed = self.stream and (
+            bytes(fields.n) not in (b"", b"1", b"null") or _has_prompts(fields)
+        )
         self.prompt = _prompt(fields)
         self._audits: bool | None = None
 
@@ -139,8 +144,11 @@ class Request:
         if self._audits is not None:
             return self._audits
         f = self.fields
-        several = bytes(f.prompt)[:16].translate(None, b" \n\r\t")[:2] in (b'["', b"[[")
-        if several or not _absent(f.prompt_logprobs) or not _absent(f.prompt_logprob_token_ids):
+        if (
+            _has_prompts(f)
+            or not _absent(f.prompt_logprobs)
+            or not _absent(f.prompt_logprob_token_ids)
+        ):
             return False
         return bytes(f.echo) != b"true" or _absent(f.logprobs)  # both: logprobs of the prompt
 
@@ -148,6 +156,14 @@ class Request:
     def previous_response_id(self) -> str | None:
         """The stored response that this request continues."""
         return text_of(self.fields.previous_response_id)
+
+
+def _has_prompts(f: BodyFields) -> bool:
+    """A list of prompts, and not one of text or token ids."""
+    return bool(f.prompt) and bytes(memoryview(f.prompt)[:16]).translate(None, b" \n\r\t")[:2] in (
+        b'["',
+        b"[[",
+    )
 
 
 def _absent(raw: Raw) -> bool:

@@ -47,10 +47,10 @@ class Relay:
     """
 
     __slots__ = (
-        "_added", "_begun", "_downstream", "_events", "_given", "_head", "_held", "_itl", "_judged",
+        "_added", "_begun", "_downstream", "_events", "_given", "_head", "_held", "_judged",
         "_lost", "_may_refuse", "_on_end", "_on_first_token", "_opaque", "_sifts", "_spare", "_tail",
         "_tail_bytes", "_tail_limit", "_usage", "answered", "drains", "failed", "first_token_at", "head",
-        "is_stream", "last_token_at", "open_ended", "refused", "retry_after_s", "status",
+        "is_stream", "itl", "last_token_at", "open_ended", "refused", "retry_after_s", "status",
         "tokens", "transcript",
     )  # fmt: skip
 
@@ -70,7 +70,7 @@ class Relay:
         self.transcript = transcript
         self._downstream = downstream
         self._added = added
-        self._itl = itl
+        self.itl = itl
         self._on_first_token = on_first_token
         self._on_end = on_end
         self._tail: list[bytes] = []
@@ -291,7 +291,7 @@ class Relay:
     def _note_tokens(self, now: float) -> None:
         events, self._events = self._events, 0
         if self.first_token_at:
-            self._itl.observe((now - self.last_token_at) / events, events)
+            self.itl.observe((now - self.last_token_at) / events, events)
         else:
             self.first_token_at = now
             self._on_first_token(now)

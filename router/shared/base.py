@@ -166,7 +166,7 @@ class Facts(msgspec.Struct, frozen=True, array_like=True):
     events are followed; 0: they are not. `whole`: it tells all that it holds. `life` counts how often what it told was
     begun anew: blocks that are stamped with another one do not count. `condition`: an `engines.base.Condition`. `drained` and
     `wanted` (a URL, or that it is not) are told under names of their own by whichever router was asked to, with the Unix time
-    `at` that it was said and perhaps a `proof` of who said it (`orders`).
+    `at` that it was said and perhaps a `proof` of who said it; with the condition `forgotten` what was said counts no more (`orders`).
     """
 
     up: bool = False

@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 import logging
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from hmac import compare_digest
 from typing import Protocol
@@ -22,6 +22,8 @@ _WANTED = "/wanted/"
 _UNPROVEN = ("", UNWANTED)
 """What anybody may say where there is no key: a worker less is used."""
 _NOTHING = Facts()
+_FORGOTTEN = "forgotten"
+"""The `condition` of a word that takes back another only because nobody has known of the worker for long."""
 _LATER_S = 1e-3
 """A word is at least so much later than the one before, whatever the clocks say."""
 
@@ -29,26 +31,24 @@ _LATER_S = 1e-3
 class Roster(Protocol):
     """What operators said here (`discovery.registry.Discovery`)."""
 
+    on_drain: Callable[[WorkerId, bool], None]
+    on_order: Callable[[WorkerId, str], None]
     on_forget: Callable[[WorkerId], None]
 
-    @property
-    def orders(self) -> Mapping[WorkerId, str]:
-        """Which workers are wanted or not, whoever knows of them."""
-
-    @property
-    def drains(self) -> Set[WorkerId]:
-        """Which are to be given no more requests."""
+    def remembers(self, worker: WorkerId) -> bool:
+        """Somebody knows the worker, or did not long ago."""
 
     def order(self, worker: WorkerId, order: str) -> None:
         """Another router was told so; empty: nothing any more."""
 
-    def drain(self, worker: WorkerId, *, drained: bool) -> None:
+    def order_drain(self, worker: WorkerId, *, drained: bool) -> None:
         """Another router was told so."""
 
 
 class Orders:
     """Keeps what was said of each worker last, by whichever router, and tells what the store lacks of it. Of two words the
-    later counts. What is only forgotten is not told: others may know the worker yet.
+    later counts. That a word is forgotten is told too, or a router that starts would heed it for whoever has the address
+    then; a router that remembers the worker says the word again.
 
     That a worker is wanted is only told and heeded with a `key` that proves it: whoever can write to the store must not say
     where prompts go. Who has a key heeds nothing without proof: a router that anybody may tell to drain must not take workers
@@ -66,6 +66,7 @@ class Orders:
     def follow(self, roster: Roster) -> None:
         """This is where operators' words are taken down."""
         self._roster = roster
+        roster.on_drain, roster.on_order = self._drain, self._order
         roster.on_forget = self._forget
 
     def tell_again(self) -> None:
@@ -74,9 +75,6 @@ class Orders:
 
     def news(self) -> dict[WorkerId, Facts]:
         """What the store lacks; `told` once it has it."""
-        if self._roster is None:
-            return {}
-        self._listen(self._roster)
         return {key: facts for key, facts in self._said.items() if facts != self._stored.get(key)}
 
     def told(self, news: Mapping[WorkerId, Facts]) -> None:
@@ -96,26 +94,39 @@ class Orders:
                     logger.warning("%s is told by another router, but not with this admin_key", key)
                 self._refused[key] = told
                 continue
-            self._said[key] = told
-            if key.startswith(_DRAINED):
-                self._roster.drain(WorkerId(key.removeprefix(_DRAINED)), drained=told.drained)
-            else:
-                self._roster.order(WorkerId(key.removeprefix(_WANTED)), told.wanted)
+            self._heed(self._roster, key, told)
 
-    def _listen(self, roster: Roster) -> None:
-        """Take note of what was said here since."""
-        drained = {key for key, facts in self._said.items() if facts.drained}
-        for key in drained ^ {drain_key(worker) for worker in roster.drains}:
-            self._say(key, Facts(drained=key not in drained))
-        orders = {wanted_key(worker): order for worker, order in roster.orders.items()}
-        for key in orders.keys() | {key for key in self._said if key.startswith(_WANTED)}:
-            order = orders.get(key, "")
-            if order != self._said.get(key, _NOTHING).wanted and (self.key or order in _UNPROVEN):
-                self._say(key, Facts(wanted=order))
+    def _heed(self, roster: Roster, key: WorkerId, told: Facts) -> None:
+        drained = key.startswith(_DRAINED)
+        worker = WorkerId(key.removeprefix(_DRAINED if drained else _WANTED))
+        said = self._said.get(key, _NOTHING)
+        stands = roster.remembers(worker) if _takes_away(said) else said.wanted
+        if told.condition == _FORGOTTEN and stands:
+            self._say(key, said, after=told.at)
+            return
+        self._said[key] = told
+        if drained:
+            roster.order_drain(worker, drained=told.drained)
+        else:
+            roster.order(worker, told.wanted)
 
-    def _say(self, key: WorkerId, facts: Facts) -> None:
-        at = max(self._now(), self._said.get(key, _NOTHING).at + _LATER_S)
-        facts = replace(facts, at=at)
+    def _drain(self, worker: WorkerId, drained: bool) -> None:
+        self._say(drain_key(worker), Facts(drained=drained))
+
+    def _order(self, worker: WorkerId, order: str) -> None:
+        if self.key or order in _UNPROVEN:
+            self._say(wanted_key(worker), Facts(wanted=order))
+
+    def _forget(self, worker: WorkerId) -> None:
+        for key in (drain_key(worker), wanted_key(worker)):
+            self._refused.pop(key, None)
+            said = self._said.get(key, _NOTHING)
+            if _takes_away(said) and (self.key or not said.proof):
+                self._say(key, Facts(condition=_FORGOTTEN))
+
+    def _say(self, key: WorkerId, facts: Facts, after: float = 0.0) -> None:
+        at = max(self._now(), max(after, self._said.get(key, _NOTHING).at) + _LATER_S)
+        facts = replace(facts, at=at, proof="")
         self._said[key] = replace(facts, proof=_proof(self.key, key, facts) if self.key else "")
 
     def _proven(self, key: WorkerId, told: Facts) -> bool:
@@ -123,15 +134,14 @@ class Orders:
             return told.wanted in _UNPROVEN
         return compare_digest(told.proof, _proof(self.key, key, told))
 
-    def _forget(self, worker_id: WorkerId) -> None:
-        self._said.pop(drain_key(worker_id), None)
-        self._said.pop(wanted_key(worker_id), None)
-        self._refused.pop(drain_key(worker_id), None)
-        self._refused.pop(wanted_key(worker_id), None)
+
+def _takes_away(said: Facts) -> bool:
+    return said.drained or said.wanted == UNWANTED
 
 
 def _proof(secret: str, key: WorkerId, facts: Facts) -> str:
     said = f"{key}\n{facts.wanted}\n{facts.drained}\n{facts.at!r}"
+    said += f"\n{_FORGOTTEN}" * (facts.condition == _FORGOTTEN)
     return hmac.new(secret.encode(), said.encode(), hashlib.sha256).hexdigest()
 
 

@@ -13,7 +13,7 @@ _ALIASES = {
     "num_key_value_heads": ("num_kv_heads", "multi_query_group_num"),
     "head_dim": ("attention_head_dim",),
     "intermediate_size": ("n_inner", "ffn_dim", "ffn_hidden_size"),
-    "max_position_embeddings": ("n_positions", "max_seq_len", "seq_length"),
+    "max_position_embeddings": ("n_positions", "max_seq_len", "seq_length", "model_max_length"),
     "mamba_num_heads": ("mamba_n_heads",),
     "mamba_head_dim": ("mamba_d_head",),
     "ssm_state_size": ("mamba_d_state",),
@@ -24,7 +24,14 @@ _ALIASES = {
         "moe_shared_expert_intermediate_size",
     ),
     "num_experts": ("num_local_experts", "n_routed_experts", "moe_num_experts"),
-    "num_experts_per_tok": ("num_experts_per_token", "moe_top_k", "experts_per_token"),
+    "num_experts_per_tok": (
+        "num_experts_per_token",
+        "moe_top_k",
+        "experts_per_token",
+        "top_k_experts",
+        "moe_k",
+    ),
+    "n_shared_experts": ("num_shared_experts", "moe_num_shared_experts"),
 }
 
 _DEFAULTS: dict[str, dict[str, Any]] = {
@@ -65,9 +72,11 @@ class Fields:
         )
         self.kind = str(self._inner.get("model_type") or config.get("model_type") or "unknown")
         self.assumed: list[str] = []
+        self._read: set[str] = set()
 
     def get(self, name: str) -> Any:
         """The field, under any of its names; None where it is missing or null."""
+        self._read.update((name, *_ALIASES.get(name, ())))
         for source in (self._inner, self._outer):
             for alias in (name, *_ALIASES.get(name, ())):
                 if source.get(alias) is not None:
@@ -76,6 +85,10 @@ class Fields:
         if default is not None:
             self.assume(f"{name} is {default:,}: transformers' default for {self.kind}")
         return default
+
+    def unread(self) -> list[str]:
+        """Fields of the language model that nobody asked for."""
+        return [shown(name).strip("'") for name in self._inner if name not in self._read]
 
     def number(self, name: str, default: int | None = None) -> int:
         """A whole number, at least 0. Without a default the field must be there."""

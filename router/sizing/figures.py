@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from router.sizing.cautions import cautions
 from router.sizing.fleet import capacity
 from router.sizing.memory import token_bytes, weight_bytes, windowed_token_bytes
+from router.sizing.model import Model
 from router.sizing.sizing import Sizing
 from router.sizing.worker import Worker
 
@@ -15,7 +17,8 @@ def figures(sizing: Sizing, remedies: Sequence[str]) -> dict[str, Any]:
     return {
         "fits": sizing.plan.fits,
         "remedies": list(remedies),
-        "exact": ["model", "hardware", "asked", "memory.usable_bytes", "memory.weight_bytes"],
+        "warnings": cautions(sizing),
+        "exact": _exact(sizing.model),
         "model": _model(sizing),
         "hardware": {
             "gpu": sizing.hardware.gpu.name,
@@ -41,6 +44,15 @@ def figures(sizing: Sizing, remedies: Sequence[str]) -> dict[str, Any]:
     }
 
 
+def _exact(model: Model) -> list[str]:
+    found = ["hardware", "asked", "memory.usable_bytes"]
+    if model.unsure:
+        return found
+    if not model.weights.unsure:
+        return ["model", *found, "memory.weight_bytes"]
+    return ["model.parameters", "model.kv_bytes_per_token", *found]
+
+
 def _model(sizing: Sizing) -> dict[str, Any]:
     model = sizing.model
     return {
@@ -55,7 +67,9 @@ def _model(sizing: Sizing) -> dict[str, Any]:
         "window_tokens": model.window if windowed_token_bytes(model) else None,
         "state_bytes_per_request": model.state_bytes,
         "layers": {str(kind): count for kind, count in model.kinds.items()},
+        "longest_context": model.context or None,
         "assumed": list(model.assumed),
+        "not_understood": list(model.not_understood),
     }
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from router.sizing import text
 from router.sizing.formats import KV_BYTES
 from router.sizing.gpus import GIB, LINKS
-from router.sizing.layers import Mixer
+from router.sizing.layers import EVERYTHING, WINDOWED, Mixer
 from router.sizing.memory import (
     BLOCK,
     dense_bytes,
@@ -14,6 +14,7 @@ from router.sizing.memory import (
     table_bytes,
     weight_bytes,
 )
+from router.sizing.model import Model
 from router.sizing.sizing import Sizing
 from router.sizing.speed import ATTENTION, BANDWIDTH, COMPUTE, LINK, STEP_S
 
@@ -31,10 +32,10 @@ def _bytes(sizing: Sizing) -> Iterator[tuple[str, str]]:
     parts, room = model.parameters, worker.memory
     yield (
         "weights = embeddings x bytes + layers x bytes + experts x bytes",
-        f"{parts.embedding + parts.head:,} x {table_bytes(model):g} + {parts.dense:,} x {dense_bytes(model):.4g}"
+        f"{parts.tables:,} x {table_bytes(model):g} + {parts.dense:,} x {dense_bytes(model):.4g}"
         f" + {parts.experts:,} x {model.weights.bytes:.4g} = {weight_bytes(model):,.0f}",
     )
-    yield _token(sizing)
+    yield from _token(sizing)
     yield (
         "KV cache of a GPU = memory x utilization - weights of a GPU - reserve",
         f"{sizing.hardware.gpu.memory_gib:g} x {sizing.hardware.utilization:g} - {room.weights / GIB:.2f}"
@@ -48,18 +49,31 @@ def _bytes(sizing: Sizing) -> Iterator[tuple[str, str]]:
         )
 
 
-def _token(sizing: Sizing) -> tuple[str, str]:
-    model, tp = sizing.model, sizing.worker.tp
-    layers, width = model.count(Mixer.FULL, Mixer.SLIDING), KV_BYTES[model.kv]
-    total = f"{layers * layer_token_bytes(model, tp):,}"
+def _token(sizing: Sizing) -> Iterator[tuple[str, str]]:
+    model, tp, width = sizing.model, sizing.worker.tp, KV_BYTES[sizing.model.kv]
     if model.latent:
-        return (
+        layers = model.count(Mixer.FULL, Mixer.SLIDING)
+        yield (
             "KV bytes per token, on every GPU = attending layers x (latent + rotary) x bytes",
-            f"{layers} x {model.latent} x {width} = {total}",
+            f"{layers} x {model.latent} x {width} = {layers * layer_token_bytes(model, tp):,}",
         )
+    elif model.full == model.windowed or not model.count(Mixer.SLIDING):
+        yield _heads(model, tp, "attending layers", Mixer.FULL, Mixer.SLIDING)
+    else:
+        yield _heads(model, tp, "layers that see everything", Mixer.FULL)
+        yield _heads(model, tp, "windowed layers", Mixer.SLIDING)
+
+
+def _heads(model: Model, tp: int, which: str, *mixers: Mixer) -> tuple[str, str]:
+    each = model.windowed if mixers == (Mixer.SLIDING,) else model.full
+    layers, kv = model.count(*mixers), kv_heads_per_gpu(model, tp, mixers[0])
+    total = f"{layers * layer_token_bytes(model, tp, mixers[0]):,}"
+    alike = each.key == each.value
+    size = f"2 x {kv} x {each.key}" if alike else f"{kv} x ({each.key} + {each.value})"
+    words = "2 x KV heads of it x head size" if alike else "KV heads of it x (key + value)"
     return (
-        "KV bytes per token on a GPU = attending layers x 2 x KV heads of it x head size x bytes",
-        f"{layers} x 2 x {kv_heads_per_gpu(model, tp)} x {model.head_dim} x {width} = {total}",
+        f"KV bytes per token on a GPU = {which} x {words} x bytes",
+        f"{layers} x {size} x {KV_BYTES[model.kv]} = {total}",
     )
 
 
@@ -74,8 +88,8 @@ def _times(sizing: Sizing) -> Iterator[tuple[str, str]]:
     )
     yield (
         f"attention of a prompt = FLOP per pair x pairs / (GPUs x FLOP/s x {ATTENTION})",
-        f"{model.pair_flop:,} x pairs of {model.count(Mixer.FULL, Mixer.ENCODER)} full and "
-        f"{model.count(Mixer.SLIDING)} windowed layers / ({speed.tp} x {gpu.bf16:.4g} x {ATTENTION})"
+        f"{_pair_flop(model)} x pairs of {model.count(*EVERYTHING)} full and "
+        f"{model.count(*WINDOWED)} windowed layers / ({speed.tp} x {gpu.bf16:.4g} x {ATTENTION})"
         f" = {text.seconds(speed.attention_s(tokens))}",
     )
     steps = -(-tokens // gpu.step_tokens)
@@ -91,8 +105,15 @@ def _times(sizing: Sizing) -> Iterator[tuple[str, str]]:
     )
 
 
+def _pair_flop(model: Model) -> str:
+    windowed = model.windowed.pair_flop
+    if not model.count(Mixer.SLIDING) or model.latent or windowed == model.pair_flop:
+        return f"{model.pair_flop:,}"
+    return f"({model.pair_flop:,}, windowed {windowed:,})"
+
+
 def _talk(sizing: Sizing) -> Iterator[tuple[str, str]]:
-    worker, link = sizing.worker, sizing.hardware.link
+    worker, link = sizing.worker, sizing.worker.speed.link
     speed, tokens = worker.speed, sizing.wanted.context
     if worker.tp == 1:
         return

@@ -51,20 +51,31 @@ class Gpu:
     link: str
     host: str
     """Its way to the CPU's memory."""
+    fp4: float = 0
+    """FLOP/s; 0 where it has no such arithmetic."""
+    linked: int = 8
+    """So many GPUs of a machine its link joins; more talk over PCIe."""
 
     @property
     def step_tokens(self) -> int:
         """vLLM's default for `--max-num-batched-tokens` of a server."""
-        return 8192 if self.memory_gib >= 70 and not self.name.startswith("a100") else 2048
+        if self.memory_gib >= 160:
+            return 16_384
+        return 8192 if self._large else 2048
+
+    @property
+    def _large(self) -> bool:
+        return self.memory_gib >= 70 and not self.name.startswith("a100")
 
     @property
     def max_requests(self) -> int:
         """vLLM's default for `--max-num-seqs`."""
-        return 1024 if self.step_tokens == 8192 else 256
+        return 1024 if self._large else 256
 
     def flop_per_s(self, arithmetic: str) -> float:
         """At its data sheet's rate; what it cannot do it does in bf16."""
-        return {"fp8": self.fp8, "int8": self.int8}.get(arithmetic, self.bf16) or self.bf16
+        known = {"fp8": self.fp8, "int8": self.int8, "fp4": self.fp4}
+        return known.get(arithmetic) or self.bf16
 
 
 GPUS = {
@@ -73,13 +84,13 @@ GPUS = {
         Gpu("l4", 22.0, 300e9, 121e12, 242e12, 242e12, "pcie4", "pcie4"),
         Gpu("a10g", 22.1, 600e9, 70e12, 0, 140e12, "pcie4", "pcie4"),
         Gpu("l40s", 44.4, 864e9, 362e12, 733e12, 733e12, "pcie4", "pcie4"),
-        Gpu("rtx-pro-6000", 95.0, 1597e9, 504e12, 1007e12, 1007e12, "pcie5", "pcie5"),
+        Gpu("rtx-pro-6000", 95.0, 1597e9, 504e12, 1007e12, 1007e12, "pcie5", "pcie5", 2015e12),
         Gpu("a100-40", 39.4, 1555e9, 312e12, 0, 624e12, "nvlink3", "pcie4"),
         Gpu("a100-80", 79.2, 2039e9, 312e12, 0, 624e12, "nvlink3", "pcie4"),
         Gpu("h100", 79.2, 3350e9, 989e12, 1979e12, 1979e12, "nvlink4", "pcie5"),
-        Gpu("h100-nvl", 93.1, 3938e9, 835e12, 1671e12, 1671e12, "nvlink3", "pcie5"),
+        Gpu("h100-nvl", 93.1, 3938e9, 835e12, 1671e12, 1671e12, "nvlink3", "pcie5", linked=2),
         Gpu("h200", 139.8, 4800e9, 989e12, 1979e12, 1979e12, "nvlink4", "pcie5"),
-        Gpu("b200", 178.4, 8000e9, 2250e12, 4500e12, 4500e12, "nvlink5", "pcie5"),
+        Gpu("b200", 178.4, 8000e9, 2250e12, 4500e12, 4500e12, "nvlink5", "pcie5", 9000e12),
         Gpu("mi300x", 191.7, 5300e9, 1307e12, 2615e12, 2615e12, "xgmi", "pcie5"),
     )
 }

@@ -8,14 +8,14 @@ from router.sizing.table import listing_lines
 def listing() -> str:
     """GPUs, instances, links and formats."""
     gpus: list[tuple[str, ...]] = [
-        ("name", "GiB", "GB/s", "bf16 TFLOPS", "fp8 TFLOPS", "link", "host")
+        ("name", "GiB", "GB/s", "bf16 TFLOPS", "fp8 TFLOPS", "fp4 TFLOPS", "link", "host")
     ]
     gpus += [
         (
             g.name,
             f"{g.memory_gib:g}",
             f"{g.bandwidth / 1e9:,.0f}",
-            *_tflops(g.bf16, g.fp8),
+            *map(_tflops, (g.bf16, g.fp8, g.fp4)),
             g.link,
             g.host,
         )
@@ -39,5 +39,5 @@ def listing() -> str:
     return "\n\n".join("\n".join([f"{t}:", *listing_lines(rows)]) for t, rows in parts.items())
 
 
-def _tflops(bf16: float, fp8: float) -> tuple[str, str]:
-    return f"{bf16 / 1e12:,.0f}", f"{fp8 / 1e12:,.0f}" if fp8 else "-"
+def _tflops(rate: float) -> str:
+    return f"{rate / 1e12:,.0f}" if rate else "-"

@@ -5,6 +5,7 @@ The tensor parallel size `tp` is how many GPUs share a worker. Figures are bytes
 
 from dataclasses import dataclass
 
+from router.sizing.attention import Heads
 from router.sizing.formats import KV_BYTES
 from router.sizing.gpus import GIB, Gpu
 from router.sizing.layers import Mixer
@@ -52,7 +53,7 @@ def weight_bytes(model: Model) -> float:
     """The checkpoint. Embeddings stay in bf16 when layers are quantized, and all but experts in MXFP4."""
     parts = model.parameters
     return (
-        table_bytes(model) * (parts.embedding + parts.head)
+        table_bytes(model) * parts.tables
         + dense_bytes(model) * parts.dense
         + model.weights.bytes * parts.experts
     )
@@ -72,20 +73,32 @@ def dense_bytes(model: Model) -> float:
 
 def weights_per_gpu(model: Model, tp: int) -> float:
     """An equal share, but for what every GPU holds: MLA's down projections, and KV heads when there are too few."""
-    parts, each = model.parameters, dense_bytes(model)
-    shared_heads = parts.kv_projection * (kv_heads_per_gpu(model, tp) * tp / model.kv_heads - 1)
-    extra = each * (parts.copied * (tp - 1) + shared_heads)
-    return (weight_bytes(model) + extra) / tp
+    extra = model.parameters.copied * (tp - 1)
+    if not model.latent:
+        extra += sum(_copied_heads(model, tp, mixer) for mixer in (Mixer.FULL, Mixer.SLIDING))
+    return (weight_bytes(model) + dense_bytes(model) * extra) / tp
 
 
-def kv_heads_per_gpu(model: Model, tp: int) -> int:
+def _copied_heads(model: Model, tp: int, mixer: Mixer) -> int:
+    """Parameters of KV heads that are there more than once, over all GPUs."""
+    each = _heads(model, mixer)
+    copies = kv_heads_per_gpu(model, tp, mixer) * tp - each.kv
+    return model.count(mixer) * model.hidden * copies * (each.key + each.value)
+
+
+def _heads(model: Model, mixer: Mixer) -> Heads:
+    return model.windowed if mixer is Mixer.SLIDING else model.full
+
+
+def kv_heads_per_gpu(model: Model, tp: int, mixer: Mixer = Mixer.FULL) -> int:
     """At least one: with fewer KV heads than GPUs, heads are copied."""
-    return max(1, -(-model.kv_heads // tp))
+    return max(1, -(-_heads(model, mixer).kv // tp))
 
 
-def layer_token_bytes(model: Model, tp: int) -> int:
+def layer_token_bytes(model: Model, tp: int, mixer: Mixer = Mixer.FULL) -> int:
     """Of one token in one attending layer. MLA's latent is held by every GPU."""
-    numbers = model.latent or 2 * kv_heads_per_gpu(model, tp) * model.head_dim
+    each = _heads(model, mixer)
+    numbers = model.latent or kv_heads_per_gpu(model, tp, mixer) * (each.key + each.value)
     return numbers * KV_BYTES[model.kv]
 
 
@@ -96,7 +109,7 @@ def token_bytes(model: Model, tp: int = 1) -> int:
 
 def windowed_token_bytes(model: Model, tp: int = 1) -> int:
     """Of one token in the layers that keep a window only."""
-    return model.count(Mixer.SLIDING) * layer_token_bytes(model, tp)
+    return model.count(Mixer.SLIDING) * layer_token_bytes(model, tp, Mixer.SLIDING)
 
 
 def request_bytes(model: Model, tp: int, tokens: int) -> float:

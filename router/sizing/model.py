@@ -5,28 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from router.sizing import parameters
+from router.sizing import attention, parameters
+from router.sizing.attention import Heads, heads
 from router.sizing.fields import ConfigError, Fields
 from router.sizing.formats import FORMATS, Format, kv_format, weight_format
 from router.sizing.layers import ENCODERS, STATES, Layer, Mixer, Mlp, layers, window
 from router.sizing.parameters import Parameters
-
-CHECKED = frozenset(
-    {"llama", "llama4_text", "mistral", "mixtral", "qwen2", "qwen3", "qwen3_moe", "qwen3_next"}
-    | {
-        "deepseek_v2",
-        "deepseek_v3",
-        "kimi_k2",
-        "glm4_moe",
-        "gpt_oss",
-        "gemma2",
-        "gemma3_text",
-        "jamba",
-        "phi3",
-    }
-    | {"xlm-roberta", "bert"}
-)
-"""Families whose count is tested against the published one, or built alike."""
+from router.sizing.states import state_bytes
+from router.sizing.understood import not_understood
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +24,14 @@ class Model:
     kinds: dict[Mixer, int]
     """How many layers mix tokens in which way."""
     hidden: int
-    heads: int
-    kv_heads: int
-    head_dim: int
+    full: Heads
+    """Of layers that see everything."""
+    windowed: Heads
+    """Of layers with a window."""
     latent: int
     """Numbers per token and layer of an MLA cache; 0 for other attention."""
     pair_flop: int
-    """Arithmetic for one token that looks at one other, per layer."""
+    """Arithmetic for one token that looks at one other, per layer that sees everything."""
     window: int
     vocab: int
     context: int
@@ -59,10 +46,18 @@ class Model:
     weights: Format
     kv: str
     assumed: tuple[str, ...]
+    not_understood: tuple[str, ...]
+    """What may make the figures wrong, in words."""
+
+    @property
+    def unsure(self) -> bool:
+        """Whether even what is counted may be wrong."""
+        return bool(self.not_understood)
 
     def count(self, *mixers: Mixer) -> int:
-        """Layers of these kinds."""
-        return sum(self.kinds.get(mixer, 0) for mixer in mixers)
+        """Layers of these kinds; those with full attention beside something else count as that, too."""
+        wanted = {*mixers, Mixer.BESIDE} if Mixer.FULL in mixers else mixers
+        return sum(self.kinds.get(mixer, 0) for mixer in wanted)
 
     def stored(self, weights: str | None, kv: str | None) -> "Model":
         """The same model in other numbers."""
@@ -83,33 +78,34 @@ def read_model(config: Mapping[str, Any], weights: str | None = None) -> Model:
         raise ConfigError(
             f"`num_experts_per_tok` is more than the {experts} experts that there are"
         )
-    if fields.kind not in CHECKED:
-        fields.assume(f"{fields.kind} is built like a Llama where its config says nothing else")
-    heads, size = fields.positive("num_attention_heads"), parameters.head_dim(fields)
-    latent = _latent(fields)
+    full, latent = heads(fields), attention.latent(fields)
     model = Model(
         name=_name(config, fields),
         layers=stack,
         kinds=dict(Counter(layer.mixer for layer in stack if layer.mixer is not Mixer.NONE)),
         hidden=fields.positive("hidden_size"),
-        heads=heads,
-        kv_heads=parameters.kv_heads(fields),
-        head_dim=size,
+        full=full,
+        windowed=heads(fields, Mixer.SLIDING),
         latent=latent,
-        pair_flop=2 * heads * (_latent_pair(fields) if latent else 2 * size),
+        pair_flop=attention.latent_pair_flop(fields) if latent else full.pair_flop,
         window=window(fields),
         vocab=fields.positive("vocab_size"),
-        context=fields.number("max_position_embeddings", 0),
+        context=_context(fields),
         parameters=parameters.count(fields, stack),
         expert_count=experts,
         expert_choice=fields.number("num_experts_per_tok", 0) if experts else 0,
         mlp_width=_mlp_width(fields, stack),
-        state_bytes=sum(_state(fields, layer.mixer) for layer in stack),
+        state_bytes=sum(state_bytes(fields, layer.mixer) for layer in stack),
         weights=FORMATS[weights] if weights else weight_format(fields),
         kv=kv_format(fields),
         assumed=(),
+        not_understood=(),
     )
-    return replace(model, assumed=tuple(_assumptions(config, fields, stack)))
+    return replace(
+        model,
+        assumed=tuple(_assumptions(config, fields, stack)),
+        not_understood=tuple(not_understood(fields)),
+    )
 
 
 def _assumptions(config: Mapping[str, Any], fields: Fields, stack: tuple[Layer, ...]) -> list[str]:
@@ -125,45 +121,29 @@ def _assumptions(config: Mapping[str, Any], fields: Fields, stack: tuple[Layer, 
     return fields.assumed + found
 
 
+_AS_IT_IS = ("su", "longrope", "llama3", "yarn", "deepseek_yarn", "deepseek_llama_scaling")
+"""Kinds of scaled positions of which vLLM takes the longest context as it stands."""
+
+
+def _context(fields: Fields) -> int:
+    """As vLLM takes it: other kinds of scaling (linear, dynamic) make it so many times longer."""
+    longest = fields.number("max_position_embeddings", 0)
+    scaling = fields.table("rope_scaling") or fields.table("rope_parameters")
+    kind, factor = scaling.get("rope_type") or scaling.get("type"), scaling.get("factor")
+    if kind in _AS_IT_IS or fields.kind.startswith("gemma3") or not isinstance(factor, int | float):
+        return longest
+    return int(longest * factor) if 1 <= factor < 10**6 else longest
+
+
 def _name(config: Mapping[str, Any], fields: Fields) -> str:
     named = config.get("architectures")
     name = str(named[0]) if isinstance(named, list) and named else fields.kind
     return name.encode("ascii", "replace").decode()[:80]
 
 
-def _latent(fields: Fields) -> int:
-    if not fields.get("kv_lora_rank"):
-        return 0
-    return fields.positive("kv_lora_rank") + fields.positive("qk_rope_head_dim")
-
-
-def _latent_pair(fields: Fields) -> int:
-    query = fields.positive("qk_nope_head_dim") + fields.positive("qk_rope_head_dim")
-    return query + fields.positive("v_head_dim")
-
-
 def _mlp_width(fields: Fields, stack: tuple[Layer, ...]) -> int:
     mlps = {layer.mlp for layer in stack}
     dense = parameters.mlp_width(fields) if Mlp.DENSE in mlps else 0
+    dense *= 2 if fields.flag("use_double_wide_mlp") and fields.kind == "gemma4_text" else 1
     experts = parameters.expert_width(fields) * fields.number("num_experts_per_tok", 0)
     return max(dense, experts if Mlp.EXPERTS in mlps else 0)
-
-
-def _state(fields: Fields, mixer: Mixer) -> int:
-    """Bytes per request: the recurrent state in fp32, the convolution's tail in bf16."""
-    if mixer not in STATES:
-        return 0
-    if mixer is Mixer.MAMBA:
-        inner = fields.number("mamba_expand", 2) * fields.positive("hidden_size")
-        return inner * (4 * fields.number("mamba_d_state", 16) + 2 * 3)
-    if mixer is Mixer.MAMBA2:
-        heads, size, state, groups, conv = parameters.mamba2(fields)
-        mixed = heads * size + 2 * groups * state
-        return 4 * heads * size * state + 2 * mixed * (conv - 1)
-    key, value = fields.positive("linear_key_head_dim"), fields.positive("linear_value_head_dim")
-    keys, values = (
-        fields.positive("linear_num_key_heads"),
-        fields.positive("linear_num_value_heads"),
-    )
-    tail = (2 * keys * key + values * value) * (fields.number("linear_conv_kernel_dim", 4) - 1)
-    return 4 * values * key * value + 2 * tail

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from router.sizing.fleet import capacity
-from router.sizing.gpus import Gpu, Link
+from router.sizing.gpus import LINKS, Gpu, Link
 from router.sizing.memory import memory
 from router.sizing.model import Model
 from router.sizing.speed import Speed
@@ -35,11 +35,13 @@ class Plan:
 
 def sizes(model: Model) -> list[int]:
     """Powers of two up to a machine's GPUs that vLLM can cut the model into: heads must divide."""
-    kv = 1 if model.latent else model.kv_heads
+    kinds = (model.full, model.windowed)
     return [
         tp
         for tp in (1, 2, 4, 8)
-        if tp <= NODE and model.heads % tp == 0 and (kv % tp == 0 or tp % kv == 0)
+        if tp <= NODE
+        and all(each.query % tp == 0 for each in kinds)
+        and (model.latent or all(each.kv % tp == 0 or tp % each.kv == 0 for each in kinds))
     ]
 
 
@@ -54,18 +56,23 @@ class Hardware:
     reserve_gib: float | None = None
     """Of each GPU beside weights and KV cache; None: estimated."""
 
+    def link_of(self, tp: int) -> Link:
+        """What `tp` GPUs talk over: bridges join pairs only, and a ring is as fast as its slowest part."""
+        bridged = self.link.name == self.gpu.link and tp > self.gpu.linked
+        return LINKS[self.gpu.host] if bridged else self.link
+
 
 def plan(model: Model, hardware: Hardware, wanted: Workload, tp: int | None = None) -> Plan:
     """Compare the sizes; `tp` says which one to take. Raises ValueError where the model cannot be cut so."""
     possible = sizes(model)
     if tp is not None and tp not in possible:
         raise ValueError(
-            f"{model.heads} heads and {model.kv_heads} KV heads can be cut into "
+            f"{model.full.query} heads and {model.full.kv} KV heads can be cut into "
             f"{', '.join(map(str, possible))}, not into {tp}"
         )
     options = tuple(
         build(
-            Speed(model, hardware.gpu, hardware.link, size),
+            Speed(model, hardware.gpu, hardware.link_of(size), size),
             memory(model, hardware.gpu, size, hardware.utilization, hardware.reserve_gib),
             hardware.gpus,
             wanted,

@@ -24,13 +24,19 @@ def remedies(model: Model, hardware: Hardware, wanted: Workload, tp: int | None)
 
 
 def _more_gpus(model: Model, hardware: Hardware, wanted: Workload, tp: int | None) -> Iterator[str]:
-    smallest = plan(model, hardware, wanted, None).smallest
+    """More GPUs, another size than was asked for, or both."""
+    compared = plan(model, hardware, wanted)
+    smallest, there = compared.smallest, hardware.gpus
     if smallest is None:
         return
-    if smallest > hardware.gpus:
-        yield f"--gpus {smallest}: it fits with tensor parallelism over {smallest}"
-    elif tp is not None:
-        yield f"--tp {smallest}" if tp < smallest else f"--gpus {tp}"
+    if tp is None:
+        if smallest > there:
+            yield f"--gpus {smallest}: it fits with tensor parallelism over {smallest}"
+        return
+    if smallest != tp:
+        yield f"--tp {smallest}" + (f" --gpus {smallest}" if smallest > there else "")
+    if tp > there and any(each.tp == tp and each.fits for each in compared.options):
+        yield f"--gpus {tp}"
 
 
 def _smaller(model: Model, hardware: Hardware, wanted: Workload, tp: int | None) -> Iterator[str]:
@@ -38,14 +44,16 @@ def _smaller(model: Model, hardware: Hardware, wanted: Workload, tp: int | None)
     smallest = plan(model, hardware, wanted).smallest or NODE + 1
     for weights, kv in (("fp8", None), ("int4", None), (None, "fp8")):
         other = model.stored(weights, kv)
-        if other.weights.bytes >= model.weights.bytes and other.kv == model.kv:
+        smaller = other.weights.bytes < model.weights.bytes
+        if not (smaller and other.weights.name != model.weights.name) and other.kv == model.kv:
             continue
         words = f"--weights {weights}" if weights else f"--kv {kv}"
         least = plan(other, hardware, wanted).smallest or NODE + 1
         if plan(other, hardware, wanted, tp).fits:
             yield words
         elif least < smallest:
-            yield f"{words} --gpus {least}"
+            size = f" --tp {least}" if tp not in (None, least) else ""
+            yield f"{words}{size}" + (f" --gpus {least}" if least > hardware.gpus else "")
 
 
 def _shorter(model: Model, hardware: Hardware, wanted: Workload, tp: int | None) -> Iterator[str]:

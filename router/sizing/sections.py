@@ -5,7 +5,9 @@ from typing import NamedTuple
 
 from router.sizing import text
 from router.sizing.fleet import BUSY, Load
+from router.sizing.layers import Mixer
 from router.sizing.memory import token_bytes, weight_bytes, windowed_token_bytes
+from router.sizing.model import Model
 from router.sizing.sizing import Sizing
 
 
@@ -40,16 +42,23 @@ def sections(sizing: Sizing) -> Iterator[Section]:
 
 def _model(sizing: Sizing) -> Iterator[Line]:
     model, parts = sizing.model, sizing.model.parameters
-    kinds = ", ".join(f"{n} with {kind}" for kind, n in model.kinds.items())
-    yield Line("parameters", text.billions(parts.total))
-    yield Line("used per token", text.billions(parts.active), "without the input embeddings")
+    kinds, unsure = ", ".join(f"{n} with {kind}" for kind, n in model.kinds.items()), model.unsure
+    note = "without the input embeddings"
+    yield Line("parameters", text.billions(parts.total), estimate=unsure)
+    yield Line("used per token", text.billions(parts.active), note, unsure)
     yield Line("layers", str(len(model.layers)), kinds)
-    yield Line("weights", text.gib(weight_bytes(model)), model.weights.name)
-    windowed = windowed_token_bytes(model)
+    note, unsure = model.weights.name, unsure or model.weights.unsure
+    yield Line("weights", text.gib(weight_bytes(model)), note, unsure)
+    yield from _kept(model)
+
+
+def _kept(model: Model) -> Iterator[Line]:
+    windowed, unsure = windowed_token_bytes(model), model.unsure
     if token_bytes(model) or not windowed:
-        yield Line("KV cache per token", text.small(token_bytes(model)), model.kv)
+        yield Line("KV cache per token", text.small(token_bytes(model)), model.kv, unsure)
     if windowed:
-        yield Line("  within the window", text.small(windowed), f"the last {model.window:,} tokens")
+        note = f"the last {model.window:,} tokens"
+        yield Line("  within the window", text.small(windowed), note, unsure)
     if model.state_bytes:
         yield Line("state per request", text.small(model.state_bytes), "whatever its length", True)
 
@@ -58,11 +67,13 @@ def _memory(sizing: Sizing) -> Iterator[Line]:
     room, hardware = sizing.worker.memory, sizing.hardware
     note = f"{hardware.utilization:g} of {hardware.gpu.memory_gib:g} GiB"
     yield Line("usable", text.gib(room.usable), note)
-    yield Line("weights", text.gib(room.weights))
+    model = sizing.model
+    yield Line("weights", text.gib(room.weights), estimate=model.unsure or model.weights.unsure)
     told = hardware.reserve_gib is not None
     note = "as told" if told else "activations, logits, CUDA graphs, CUDA"
     yield Line("reserve", text.gib(room.reserve), note, not told)
-    yield Line("KV cache", text.gib(room.kv), estimate=not told)
+    unsure = not told or model.unsure or model.weights.unsure
+    yield Line("KV cache", text.gib(room.kv), estimate=unsure)
 
 
 def _worker(sizing: Sizing) -> Iterator[Line]:
@@ -74,7 +85,7 @@ def _held(sizing: Sizing) -> Iterator[Line]:
     worker, wanted = sizing.worker, sizing.wanted
     if worker.at_once is not None:
         blocks = f"{text.rounded(worker.kv_blocks)} blocks of 16"
-        unsure = sizing.hardware.reserve_gib is None
+        unsure = sizing.hardware.reserve_gib is None or sizing.model.unsure
         yield Line("KV tokens", text.rounded(worker.kv_tokens), blocks, unsure)
         note, most = f"of {wanted.tokens:,} tokens", worker.at_once_shared
         if most is not None and most > worker.at_once:
@@ -135,11 +146,14 @@ def _tier(sizing: Sizing) -> Iterator[Line]:
         return
     yield Line("pays", "yes" if tier.pays else "no", tier.why, True)
     note = f"in {tier.cpu_gib:,.0f} GiB per worker"
-    yield Line("holds", f"{text.rounded(tier.tokens)} tokens", note)
+    unsure = sizing.model.unsure or bool(sizing.model.count(Mixer.SLIDING))
+    yield Line("holds", f"{text.rounded(tier.tokens)} tokens", note, unsure)
     note = f"computing anew: {text.rate(tier.compute_per_s)} tokens/s"
     yield Line("loads", f"{text.rate(tier.load_per_s)} tokens/s", note, True)
     note = "the way to the GPUs at which both take as long"
     yield Line("break-even", f"{tier.break_even / 1e9:.2g} GB/s", note, True)
+    if tier.in_process:
+        yield Line("connector", "LMCacheMPConnector", f"with LMCacheConnectorV1 {tier.in_process}")
 
 
 def _disaggregation(sizing: Sizing) -> Iterator[Line]:

@@ -6,7 +6,7 @@ Estimates. The shares of the data sheet that are reached are the simulator's (`r
 from dataclasses import dataclass
 
 from router.sizing.gpus import Gpu, Link
-from router.sizing.layers import Mixer
+from router.sizing.layers import EVERYTHING, WINDOWED, Mixer
 from router.sizing.memory import (
     FULL_BYTES,
     dense_bytes,
@@ -62,9 +62,10 @@ class Speed:
         everything = new * cached + new * new / 2
         if model.count(Mixer.ENCODER):
             everything = new * new
-        pairs = model.count(Mixer.FULL, Mixer.ENCODER) * everything
-        pairs += model.count(Mixer.SLIDING) * min(everything, new * model.window)
-        return model.pair_flop * pairs / (self.tp * self.gpu.bf16 * ATTENTION)
+        seen = min(everything, new * model.window)
+        flop = model.count(*EVERYTHING) * everything * model.pair_flop
+        flop += model.count(*WINDOWED) * seen * model.windowed.pair_flop
+        return flop / (self.tp * self.gpu.bf16 * ATTENTION)
 
     def reduce_bytes(self, tokens: int) -> float:
         """What a GPU sends for one all-reduce of a step's hidden states: a ring's 2 (N - 1) / N of them."""

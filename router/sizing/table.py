@@ -4,7 +4,10 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from router.sizing import text
+from router.sizing.cautions import cautions
 from router.sizing.fleet import capacity
+from router.sizing.gpus import Link
+from router.sizing.plan import NODE
 from router.sizing.sections import Section, sections
 from router.sizing.sizing import Sizing
 from router.sizing.worker import Worker
@@ -32,15 +35,15 @@ def verdict(sizing: Sizing) -> str:
     """Whether it fits, what to start, and why so."""
     worker, hardware, wanted = sizing.worker, sizing.hardware, sizing.wanted
     many = f"{hardware.gpus} x {hardware.gpu.name} ({hardware.link.name})"
+    warnings = [f"Warning: {each}." for each in cautions(sizing)]
     if not sizing.plan.fits:
-        return f"{sizing.model.name} on {many}: does not fit. {_why_not(sizing)}"
+        said = f"{sizing.model.name} on {many}: does not fit. {_why_not(sizing)}"
+        return "\n".join([said, *map(_wrapped, warnings)])
     count = "1 worker" if worker.workers == 1 else f"{worker.workers} workers"
     lines = [f"{sizing.model.name} on {many}: fits, {count} of TP {worker.tp}."]
     lines.append(_asked(wanted))
     lines.append(f"TP {worker.tp}: {sizing.plan.why}.")
-    if sizing.model.context and wanted.tokens > sizing.model.context:
-        lines.append(f"Warning: the model's longest context is {sizing.model.context:,} tokens.")
-    return "\n".join(map(_wrapped, lines))
+    return "\n".join(map(_wrapped, [*lines, *warnings]))
 
 
 def _asked(wanted: Workload) -> str:
@@ -136,13 +139,20 @@ def _note(worker: Worker) -> str:
 
 
 def _talk(sizing: Sizing) -> str:
-    link = sizing.hardware.link
-    kind = "PCIe" if link.name.startswith("pcie") else "NVLink" if "nv" in link.name else "xGMI"
+    hardware = sizing.hardware
+    over, beyond = _over(hardware.link), hardware.link_of(NODE)
+    if beyond != hardware.link:
+        over += f" ({hardware.gpu.linked} GPUs; more of them over {_over(beyond)})"
     return (
         "At once: per worker, sharing nothing. Cold: TTFT where nothing is cached; TTFT: where the shared prefix is. "
         "req/s: of all workers, by prefix. Talk: the share of the cold one that goes to all-reduces, two per layer, "
-        f"over {kind} at {link.bytes_per_s / 1e9:g} GB/s each way. Room: for all requests at once."
+        f"over {over}. Room: for all requests at once."
     )
+
+
+def _over(link: Link) -> str:
+    kind = "PCIe" if link.name.startswith("pcie") else "NVLink" if "nv" in link.name else "xGMI"
+    return f"{kind} at {link.bytes_per_s / 1e9:g} GB/s each way"
 
 
 def listing_lines(rows: Sequence[Sequence[str]]) -> Iterator[str]:

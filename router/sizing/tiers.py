@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 from router.sizing.fleet import Load
 from router.sizing.gpus import GIB, LINKS
+from router.sizing.layers import Mixer
 from router.sizing.memory import token_bytes, windowed_token_bytes
+from router.sizing.model import Model
 from router.sizing.speed import LINK
-from router.sizing.text import share
+from router.sizing.text import share, small
 from router.sizing.worker import Worker
 
 WORTH = 0.5
@@ -33,6 +35,8 @@ class Tier:
     """Bytes/s of the way at which both are alike."""
     pays: bool
     why: str
+    in_process: str | None
+    """What LMCache's connector within the worker (`LMCacheConnectorV1`) does to this model; None: nothing."""
 
 
 def tier(worker: Worker, cpu_gib: float) -> Tier | None:
@@ -57,7 +61,20 @@ def tier(worker: Worker, cpu_gib: float) -> Tier | None:
         break_even=compute_per_s * per_token,
         pays=faster and missing and wanted.prefix_tokens > 0 and held >= tokens,
         why=_tier_why(worker, held // tokens, faster=faster, missing=missing),
+        in_process=_in_process(speed.model),
     )
+
+
+def _in_process(model: Model) -> str | None:
+    """It switches vLLM's cache of unlike layers off."""
+    if not model.count(Mixer.FULL):
+        return None
+    if model.state_bytes:
+        return "vLLM does not start: it cannot keep states and a cache alike"
+    if model.count(Mixer.SLIDING):
+        least = token_bytes(model) + windowed_token_bytes(model)
+        return f"windowed layers keep every token: {small(least)} per token, so that far less fits"
+    return None
 
 
 def _tier_why(worker: Worker, held: int, *, faster: bool, missing: bool) -> str:

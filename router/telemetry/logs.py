@@ -59,12 +59,17 @@ def as_text(line: RequestLine) -> bytes:
     queued = f" queued={line.queue_ms:.0f} ms" if line.queue_ms else ""
     tenant = f" tenant={line.tenant}" if line.tenant else ""
     text = (
-        f"{line.ts[11:23]} {line.status} {line.outcome:<9} {line.endpoint}{tenant} model={line.model or '-'} "
+        f"{_local(line.ts)} {line.status} {line.outcome:<9} {line.endpoint}{tenant} model={line.model or '-'} "
         f"worker={line.worker or '-'} ({line.reason}) prompt={line.prompt_tokens or '-'} "
         f"cached={line.predicted_cached_tokens or 0}/{cached}{queued} ttft={ttft} took={line.duration_ms:.0f} ms"
         f"{f' error={line.error}' if line.error else ''} id={line.request_id}"
     )
     return f"{_printable(text)}\n".encode()
+
+
+def _local(stamp: str) -> str:
+    """The time of day as the terminal's other lines have it."""
+    return datetime.fromisoformat(stamp).astimezone().strftime("%H:%M:%S.%f")[:-3]
 
 
 def _printable(text: str) -> str:

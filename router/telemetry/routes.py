@@ -27,8 +27,11 @@ _HISTOGRAMS = {
         "Time in the router's queue, of requests that had to wait.",
     ),
     "ttft": ("router_time_to_first_token_seconds", "Arrival to the first token, streams only."),
-    "itl": ("router_inter_token_latency_seconds", "Gap between streamed tokens."),
-    "tpot": ("router_time_per_output_token_seconds", "Mean gap of one stream's tokens."),
+    "itl": (
+        "router_inter_token_latency_seconds",
+        "Gap between streamed tokens, of streams with one answer.",
+    ),
+    "tpot": ("router_time_per_output_token_seconds", "Mean gap of such a stream's tokens."),
 }
 
 

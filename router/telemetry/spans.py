@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from queue import Empty, SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
 from time import monotonic
 from typing import Protocol, TypeAlias
 
@@ -71,9 +71,10 @@ class SpanQueue:
         self._queue: SimpleQueue[Sequence[Span] | None] = SimpleQueue()
         # A daemon: a collector that never answers must not keep the process from ending.
         self._thread = Thread(target=self._run, name="spans", daemon=True)
-        # Each counter is written by one side only, so that none needs a lock.
+        # Each counter is written by one side only; the lock is for who counts a batch that is under way at the end.
         self._taken = self._refused = self._told = 0
         self._done = self._lost = 0
+        self._counting, self._over = Lock(), False
         self._closed = self._stopped = self._failing = False
 
     def write(self, spans: Sequence[Span]) -> None:
@@ -104,7 +105,10 @@ class SpanQueue:
             self._thread.join(timeout_s)
         if not self._stopped:
             self._stop()
-        if left := self._taken - self._done:
+        with self._counting:
+            self._over = True
+            left = self._taken - self._done
+        if left:
             logger.warning("%d spans were not exported in time", left)
             self._refused += left
         self.tell()
@@ -119,8 +123,11 @@ class SpanQueue:
         while (spans := self._queue.get()) is not None:
             batch = list(spans)
             ended = self._gather(batch)
-            self._send(batch)
-            self._done += len(batch)
+            lost = self._send(batch)
+            with self._counting:
+                if not self._over:
+                    self._lost += len(batch) if lost else 0
+                    self._done += len(batch)
             if ended:
                 return
 
@@ -137,18 +144,19 @@ class SpanQueue:
             batch += more
         return False
 
-    def _send(self, batch: list[Span]) -> None:
+    def _send(self, batch: list[Span]) -> bool:
+        """Whether they are lost."""
         try:
             problem = self._export.send(batch)
         except Exception as error:  # noqa: BLE001 - whatever it is, requests go on without their spans
             problem = repr(error)
         if problem:
-            self._lost += len(batch)
             if not (self._failing or self._stopped):
                 logger.warning("spans cannot be exported, and are dropped: %s", problem)
         elif self._failing:
             logger.info("spans are exported again")
         self._failing = bool(problem)
+        return self._failing
 
 
 def _ignore(spans: int) -> None:

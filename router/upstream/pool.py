@@ -4,6 +4,7 @@ import asyncio
 import errno
 import ssl
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -44,9 +45,13 @@ class Address:
             parts.hostname.encode("idna")
         except UnicodeError:
             raise ValueError(f"{url!r}: {parts.hostname!r} is not a host name") from None
+        host = parts.hostname
+        if ":" in host:
+            with suppress(ValueError):  # one address may be written in several ways
+                host = str(ip_address(host))
         tls = parts.scheme == "https"
         port = parts.port or (443 if tls else 80)
-        return cls(parts.hostname, port, tls, parts.path.rstrip("/").encode("ascii"))
+        return cls(host, port, tls, parts.path.rstrip("/").encode("ascii"))
 
 
 _OUR_FAULT = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}

@@ -16,6 +16,7 @@ from tests.fakes.kubernetes import KubernetesApi
 from tests.fakes.kubernetes_kubectl import KubectlApi, kubectl
 from tests.fakes.kubernetes_objects import Object, endpoint, endpoint_slice, evicted, pod, status
 from tests.fakes.kubernetes_table import account_files
+from tests.fakes.ports import free_ports
 from tests.fakes.wire import Request, Wire
 from tests.fakes.worker import FakeWorker, sse
 
@@ -195,6 +196,37 @@ async def test_router_that_starts_before_the_api_server(
 
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not here")
+async def test_an_operator_is_told_that_no_replica_can_be_found(
+    api: KubernetesApi,
+    account: dict[str, Any],
+    start_worker: StartWorker,
+    start_router: StartRouter,
+) -> None:
+    """The Role is missing, then the label selector fits nothing: the router itself would be found."""
+    worker = await start_worker()
+    api.fault = 403
+    (nobody,) = free_ports(1)
+    own = {"kubernetes_routers": "app=router", "port": nobody}
+    router = await start_router(worker, **own, **account)
+
+    async def until_untold(what: str, *, there: bool = True) -> None:
+        async with asyncio.timeout(10):
+            while True:
+                answer = await router.get(f"/workers/{worker.id}/drain", method="POST")
+                assert answer.status == 200
+                untold = answer.json()["untold_replicas"]
+                if (what in str(untold)) is there:
+                    return
+                await asyncio.sleep(0.05)
+
+    await until_untold("kubernetes routers app=router in default: ")
+    await until_untold("HTTP 403")
+    api.fault = None
+    await until_untold("no pod is known, not even this")
+    api.create(pod("router-0", "127.0.0.1", labels={"app": "router"}))
+    await until_untold("no pod is known", there=False)
+
+
 async def test_kubectl_takes_the_scripted_server_for_one(
     certificate: Certificate, tmp_path: Path
 ) -> None:

@@ -162,6 +162,27 @@ async def test_workers_in_a_file_of_their_own(tmp_path: Path, start_worker: Star
         )
 
 
+async def test_workers_stay_while_the_place_where_they_are_found_from_now_on_cannot_tell(
+    tmp_path: Path, start_worker: StartWorker
+) -> None:
+    """A typo, or a file that is mounted a little later; those that it does not name go then."""
+    a, b = await start_worker(), await start_worker()
+    late = tmp_path / "workers.yaml"
+    async with serving(tmp_path, a, b) as router:
+        await router.until_workers(a, b)
+        for number in range(2):
+            router.write(workers_file=str(late) if number else str(tmp_path / "typo.yaml"))
+            file = late.name if number else "typo.yaml"
+            await router.logged("2 workers of before stay until this has told")
+            await router.logged(f"{file} is")
+            await asyncio.sleep(1.5)
+            await router.until_workers(a, b)
+            status, _ = await router.ask("POST", CHAT, json.dumps(chat()).encode())
+            assert status == 200
+        late.write_text(f"- {b.url}\n")
+        await router.until_workers(b)
+
+
 async def test_an_operator_adds_and_removes_workers_by_the_command_line(
     tmp_path: Path, start_worker: StartWorker
 ) -> None:

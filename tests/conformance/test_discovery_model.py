@@ -118,8 +118,7 @@ class Machine(RuleBasedStateMachine):
         assert self.discovery.remove(id_of(host)) == there
         if there:
             self.oracle.added.pop(host, None)
-            if self.oracle.knowers(host):
-                self.oracle.removed.add(host)
+            self.oracle.removed.add(host)
 
     @rule(host=hosts)
     def another_router_takes_an_order_back(self, host: str) -> None:

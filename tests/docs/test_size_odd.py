@@ -118,7 +118,7 @@ def test_json_is_json(option: str, value: str) -> None:
 
 
 KEYS = {
-    "fits", "remedies", "exact", "model", "hardware", "asked", "tp", "workers", "why", "smallest_tp_that_fits", "memory",
+    "fits", "remedies", "warnings", "exact", "model", "hardware", "asked", "tp", "workers", "why", "smallest_tp_that_fits", "memory",
     "sizes", "fleet", "lmcache", "disaggregation",
 }  # fmt: skip
 

@@ -22,6 +22,35 @@ ARGUMENTS = [
     *("--disable-component-update", "--disable-sync", "--no-first-run", "--disable-dev-shm-usage"),
 ]
 
+LIVE = "body[data-state=live][data-filled]"
+ROWS = "#fleet-table tbody tr"
+SETTLED = """() => {
+  const rates = [...document.querySelectorAll("#fleet-table td:last-child")];
+  const known = rates.every((cell) => /\\d/.test(cell.textContent));  // after the first 10 s, of all at once
+  return known && !document.querySelector(".is-down") && performance.now() - changedAt > 6000;
+}"""
+CONTRAST = """() => {
+  const parse = (text) => text.match(/[\\d.]+/g).map(Number);
+  const channel = (c) => ((c /= 255) <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+  const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
+  const ground = (e) => {
+    for (; e; e = e.parentElement) {
+      const colour = parse(getComputedStyle(e).backgroundColor);
+      if (colour.length === 3 || colour[3] === 1) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const low = new Set();
+  for (const e of document.querySelectorAll("body *")) {
+    const own = [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim());
+    if (!own || !e.checkVisibility({ visibilityProperty: true })) continue;
+    const [a, b] = [light(parse(getComputedStyle(e).color)), light(ground(e))];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < 4.5) low.add(`${e.tagName}.${e.className} ${e.textContent.slice(0, 20)} ${ratio.toFixed(2)}`);
+  }
+  return [...low];
+}"""
+
 
 def chromium() -> str:
     """Where Chromium is; skips the test where it, or what drives it, is missing, unless TEST_BROWSER=require."""
@@ -66,6 +95,31 @@ async def page_at(
     assert [text for text in wrong if not allowed or allowed not in text] == []
 
 
+async def text(page: Any, selector: str) -> str:
+    found: str = await page.locator(selector).first.inner_text()
+    return found
+
+
+async def count(page: Any, selector: str, number: int) -> None:
+    """Wait until there are so many."""
+    script = "([s, n]) => document.querySelectorAll(s).length === n"
+    await page.wait_for_function(script, arg=[selector, number])
+
+
+async def shows(page: Any, selector: str, words: str) -> None:
+    """Wait until the words are there."""
+    script = "([s, w]) => document.querySelector(s)?.textContent.includes(w)"
+    await page.wait_for_function(script, arg=[selector, words])
+
+
+async def live_tab(page: Any, url: str) -> Any:
+    """Another tab of the same browser, when it shows the router."""
+    tab = await page.context.new_page()
+    await tab.goto(url)
+    await tab.wait_for_selector(LIVE)
+    return tab
+
+
 @asynccontextmanager
 async def router_before(
     *workers: FakeWorker | str, **settings: Any
@@ -98,6 +152,20 @@ async def ask_often(router: RunningRouter, count: int) -> None:
     for number in range(count):
         await router.post(chat(f"prompt {number}"), headers=[("X-Request-Id", f"asked-{number}")])
     await router.post({**chat(), "model": "nobody-has-it"})
+
+
+async def bad_gateway() -> asyncio.Server:
+    """A proxy that does not reach what it is for."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        body = b"<html><h1>502 Bad Gateway</h1></html>"
+        head = "HTTP/1.1 502 Bad Gateway\r\nContent-Type: text/html\r\nConnection: close"
+        writer.write(f"{head}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+        await writer.drain()
+        writer.close()
+
+    return await asyncio.start_server(answer, "127.0.0.1", 0)
 
 
 class Line:

@@ -7,49 +7,29 @@ from typing import Any
 
 import pytest
 
-from tests.component.harness import chat
+from tests.component.harness import chat, eventually
 from tests.e2e.console_stage import (
+    CONTRAST,
+    LIVE,
+    ROWS,
+    SETTLED,
     Line,
     ask_often,
+    bad_gateway,
     browser,
+    count,
+    live_tab,
     many_workers,
     page_at,
     router_before,
+    shows,
+    text,
     usage,
 )
 from tests.e2e.test_sim_clients import sim_workers
 from tests.fakes.worker import FakeWorker
 
 pytestmark = pytest.mark.timeout(120)
-
-LIVE = "body[data-state=live][data-filled]"
-ROWS = "#fleet-table tbody tr"
-SETTLED = """() => {
-  const rates = [...document.querySelectorAll("#fleet-table td:last-child")];
-  const known = rates.every((cell) => /\\d/.test(cell.textContent));  // after the first 10 s, of all at once
-  return known && !document.querySelector(".is-down") && performance.now() - changedAt > 6000;
-}"""
-CONTRAST = """() => {
-  const parse = (text) => text.match(/[\\d.]+/g).map(Number);
-  const channel = (c) => ((c /= 255) <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
-  const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
-  const ground = (e) => {
-    for (; e; e = e.parentElement) {
-      const colour = parse(getComputedStyle(e).backgroundColor);
-      if (colour.length === 3 || colour[3] === 1) return colour;
-    }
-    return [255, 255, 255];
-  };
-  const low = new Set();
-  for (const e of document.querySelectorAll("body *")) {
-    const own = [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim());
-    if (!own || !e.checkVisibility({ visibilityProperty: true })) continue;
-    const [a, b] = [light(parse(getComputedStyle(e).color)), light(ground(e))];
-    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-    if (ratio < 4.5) low.add(`${e.tagName}.${e.className} ${e.textContent.slice(0, 20)} ${ratio.toFixed(2)}`);
-  }
-  return [...low];
-}"""
 
 
 @pytest.fixture
@@ -66,23 +46,6 @@ async def chrome(stack: AsyncExitStack) -> Any:
 @pytest.fixture
 async def worker(stack: AsyncExitStack) -> FakeWorker:
     return await stack.enter_async_context(FakeWorker(script=usage))
-
-
-async def text(page: Any, selector: str) -> str:
-    found: str = await page.locator(selector).first.inner_text()
-    return found
-
-
-async def count(page: Any, selector: str, number: int) -> None:
-    """Wait until there are so many."""
-    script = "([s, n]) => document.querySelectorAll(s).length === n"
-    await page.wait_for_function(script, arg=[selector, number])
-
-
-async def shows(page: Any, selector: str, words: str) -> None:
-    """Wait until the words are there."""
-    script = "([s, w]) => document.querySelector(s)?.textContent.includes(w)"
-    await page.wait_for_function(script, arg=[selector, words])
 
 
 async def test_fleet_and_requests(chrome: Any) -> None:
@@ -213,6 +176,81 @@ async def test_an_error_of_explain_is_shown(chrome: Any, worker: FakeWorker) -> 
         await shows(page, ".wrong", "does not exist")
 
 
+async def test_an_answer_that_is_late_is_said_to_be(chrome: Any, worker: FakeWorker) -> None:
+    async with router_before(worker) as router, page_at(chrome, "about:blank") as page:
+        await page.clock.install()
+        await page.route("**/explain", lambda _route: None)
+        await page.route("**/console/workers/**", lambda _route: None)
+        await page.goto(f"{router.url}/")
+        await page.wait_for_selector(LIVE)
+        await page.fill("#explain-text", "hi")
+        await page.click("#explain-form button")
+        await shows(page, "#explain-answer", "Asking the router")
+        await page.clock.fast_forward(9000)
+        await shows(page, "#explain-answer", "No answer yet")
+        await page.locator(f"{ROWS} button").click()
+        await shows(page, "#details", "Asking the router")
+        await page.clock.fast_forward(9000)
+        await shows(page, "#details", "other tabs")
+
+
+async def test_tabs_of_one_browser_share_a_stream(chrome: Any, worker: FakeWorker) -> None:
+    async with router_before(worker) as router, page_at(chrome, f"{router.url}/") as first:
+        console = router.app.console
+        await first.wait_for_selector(LIVE)
+        await ask_often(router, 1)
+        await count(first, "#feed-table tbody tr", 2)
+        tabs = [first] + [await live_tab(first, f"{router.url}/") for _ in range(7)]
+        assert console.watched_by == 1
+        for tab in tabs:
+            await count(tab, ROWS, 1)
+            await count(tab, "#feed-table tbody tr", 2)  # also what was before the tab
+        await first.close()
+        await tabs[1].fill("#explain-text", "hi")
+        await tabs[1].click("#explain-form button")
+        await shows(tabs[1], ".sentence", f"It would go to {worker.id}")
+        await ask_often(router, 1)
+        for tab in tabs[1:]:
+            await count(tab, "#feed-table tbody tr", 4)
+        for tab in tabs[1:]:
+            await tab.close()
+        await eventually(lambda: console.watched_by == 0)
+
+
+@pytest.mark.parametrize(
+    "without",
+    [
+        "delete window.SharedWorker",
+        "const It = SharedWorker; SharedWorker = class extends It { constructor() { super('no'); } }",
+    ],
+    ids=["none", "broken"],
+)
+async def test_without_shared_workers_a_hidden_tab_gives_back(
+    chrome: Any, worker: FakeWorker, without: str
+) -> None:
+    hidden = """(hidden) => {
+      Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+      document.dispatchEvent(new Event("visibilitychange"));
+    }"""
+    async with (
+        router_before(worker) as router,
+        page_at(chrome, "about:blank", allowed="404") as page,
+    ):
+        await page.clock.install()
+        await page.add_init_script(without)
+        await page.goto(f"{router.url}/")
+        await page.wait_for_selector(LIVE)
+        await page.evaluate(hidden, True)
+        await page.clock.fast_forward(10_010)
+        await eventually(lambda: router.app.console.watched_by == 0)
+        await asyncio.sleep(1.5)  # it does not come back by itself
+        assert router.app.console.watched_by == 0
+        await page.evaluate(hidden, False)
+        await eventually(lambda: router.app.console.watched_by == 1)
+        await ask_often(router, 1)
+        await count(page, "#feed-table tbody tr", 2)
+
+
 async def test_the_admin_key(chrome: Any, worker: FakeWorker) -> None:
     async with (
         router_before(worker, admin_key="s3cret") as router,
@@ -233,6 +271,11 @@ async def test_the_admin_key(chrome: Any, worker: FakeWorker) -> None:
         assert "s3cret" not in await page.evaluate(stored)
         await page.reload()
         await page.wait_for_selector(LIVE)
+        other = await page.context.new_page()  # a tab that does not have the key
+        await other.goto(f"{router.url}/")
+        await other.wait_for_selector("#key[open]")
+        assert await other.locator(ROWS).count() == 0
+        assert router.app.console.watched_by == 1
 
 
 async def test_no_workers(chrome: Any) -> None:
@@ -261,6 +304,29 @@ async def test_a_router_that_is_gone_and_comes_back(chrome: Any, worker: FakeWor
             await shows(page, "#notice", "being stopped")
     finally:
         await line.cut()
+
+
+async def test_a_proxy_that_does_not_reach_the_router(chrome: Any, worker: FakeWorker) -> None:
+    line = Line()
+    proxy = await bad_gateway()
+    try:
+        async with (
+            router_before(worker) as router,
+            page_at(chrome, "about:blank", allowed="502") as page,
+        ):
+            await line.mend(router.port)
+            await page.goto(line.url)
+            await page.wait_for_selector(LIVE)
+            await line.cut()
+            await line.mend(proxy.sockets[0].getsockname()[1])
+            await page.locator(f"{ROWS} button").click()
+            await shows(page, "#details", "a proxy before it said 502")
+            await page.wait_for_selector("body[data-state=lost]")
+            await asyncio.sleep(1.5)  # some more of its answers
+            assert "as of a moment ago" in await text(page, "#notice")
+    finally:
+        await line.cut()
+        proxy.close()
 
 
 @pytest.mark.timeout(200)
@@ -295,6 +361,42 @@ async def test_many_workers(chrome: Any, worker: FakeWorker) -> None:
         assert await page.evaluate("changed.size") <= 3
         await page.fill("#fleet-filter", "w-07")
         await count(page, ROWS, 10)
+
+
+async def test_the_ends_of_ids_are_seen_in_their_order(chrome: Any, worker: FakeWorker) -> None:
+    places = """(name) => {
+      const range = document.createRange();
+      const box = name.closest("button").getBoundingClientRect();
+      return [...name.textContent].map((_, at) => {
+        const letters = document.createTreeWalker(name, NodeFilter.SHOW_TEXT).nextNode();
+        range.setStart(letters, at);
+        range.setEnd(letters, at + 1);
+        return range.getBoundingClientRect().left - box.left;
+      });
+    }"""
+    ids = ["http://[fd00::1]:9", (await many_workers(worker, 1))[0]]
+    async with router_before(*ids) as router, page_at(chrome, f"{router.url}/") as page:
+        await page.wait_for_selector(LIVE)
+        await page.locator("#fleet-view label", has_text="Grid").click()
+        await count(page, "#fleet-grid li", 2)
+        for name in await page.locator("#fleet-grid b").all():
+            left = await name.evaluate(places)
+            assert left == sorted(left)
+            assert 0 < left[-1] < (await name.bounding_box())["width"] + 30
+
+
+async def test_a_long_model_stays_in_its_box(chrome: Any) -> None:
+    model = "meta-llama/Llama-3.3-70B-Instruct-with-a-very-long-finetune-name-v20261129-rc1"
+    over = """document.querySelector("#explain-model").getBoundingClientRect().right
+      - document.querySelector("#explain-form").getBoundingClientRect().right"""
+    async with FakeWorker(models=(model,)) as worker, router_before(worker) as router:
+        for width in (360, 1280):
+            size = {"width": width, "height": 900}
+            async with page_at(chrome, f"{router.url}/", viewport=size) as page:
+                await page.wait_for_selector(LIVE)
+                await count(page, "#explain-model option", 1)
+                assert await page.evaluate("document.documentElement.scrollWidth") == width
+                assert await page.evaluate(over) < 0
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

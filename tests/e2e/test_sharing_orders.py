@@ -272,13 +272,18 @@ async def test_orders_while_redis_is_away_are_told_when_it_is_back(
 async def test_orders_in_conflict_end_in_one(start: StartRouter, workers: list[FakeWorker]) -> None:
     one, two = workers
     routers = [await start(one, two), await start(one, two)]
+
+    def agreed() -> bool:
+        return len({(drained(each, two), *sorted(ids(each))) for each in routers}) == 1
+
     for number in range(2):
         first, second = routers if number % 2 else routers[::-1]
         await asyncio.gather(drain(first, two), drain(second, two, back=True))
         await asyncio.gather(remove(first, one), add(second, one))
         await asyncio.sleep(SOME_TICKS_S)
-        assert len({drained(router, two) for router in routers}) == 1
-        assert ids(routers[0]) == ids(routers[1])
+        await eventually(agreed, PATIENCE_S)
+        await asyncio.sleep(SOME_TICKS_S)
+        assert agreed()
         for worker in workers:
             await add(first, worker)
         await all_have(routers, one, two)
@@ -331,6 +336,49 @@ async def test_the_last_word_counts_although_a_clock_is_slow(
     await all_say([ahead, behind], two, False)
     await asyncio.sleep(SOME_TICKS_S)
     await all_say([ahead, behind], two, False)
+
+
+async def test_what_all_have_forgotten_is_not_heeded_by_a_router_that_starts(
+    start: StartRouter,
+    workers: list[FakeWorker],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In Kubernetes another pod has the address by then."""
+    monkeypatch.setattr("router.discovery.registry.FORGET_S", 2.0)
+    one, two = workers
+    file = tmp_path / "workers.yaml"
+    both = f"- {one.url}\n- {two.url}\n"
+    file.write_text(both)
+    routers = [await start(workers_file=file) for _ in range(2)]
+    await all_have(routers, one, two)
+    await drain(routers[0], one)
+    await remove(routers[1], two)
+    await all_have(routers, one)
+    await all_say(routers, one, True)
+    file.write_text("[]\n")
+    await all_have(routers)
+    found = [each.app.discovery for each in routers]
+    await eventually(lambda: not any(each.orders or each.drains for each in found), PATIENCE_S * 2)
+    await asyncio.sleep(SOME_TICKS_S)
+    file.write_text(both)
+    routers.append(await start(workers_file=file))
+    await all_have(routers, one, two)
+    await asyncio.sleep(SOME_TICKS_S)
+    await all_say(routers, one, False)
+    await all_have(routers, one, two)
+
+
+async def test_an_undrain_is_told_by_a_router_that_knows_of_no_drain(
+    start: StartRouter, workers: list[FakeWorker]
+) -> None:
+    """Behind a Service nobody chooses which router is asked."""
+    one, two = workers
+    routers = [await start(one, two), await start(one, two)]
+    routers[1].app.discovery.order_drain(two.id, drained=True)
+    assert [drained(each, two) for each in routers] == [False, True]
+    await drain(routers[0], two, back=True)
+    await all_say(routers, two, False)
 
 
 def _orders(router: RunningRouter) -> Orders:

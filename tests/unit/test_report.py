@@ -27,7 +27,7 @@ from router.routing.cost import CostModel, Rates
 from router.routing.learn import Learner
 from router.routing.policy import Choice, Question
 from router.telemetry.logs import RequestLog
-from router.telemetry.metrics import TOKEN_BUCKETS_S, Histogram, Metrics
+from router.telemetry.metrics import Metrics
 from tests.unit.support import FakeDownstream, chat, fleet_of, incoming, knowledge_of, text_only
 
 Answer = Callable[[Relay], None]
@@ -102,7 +102,7 @@ class Desk:
         journey.relay = Relay(
             FakeDownstream(),
             [],
-            Histogram(TOKEN_BUCKETS_S),
+            self.reporter.gaps(journey),
             lambda at: self.reporter.first_token(journey),
             print,
         )
@@ -166,7 +166,8 @@ def test_status_and_outcome(
     line = desk.concluded(ended(desk, answer, error, left=left))
     assert (line["status"], line["outcome"]) == (status, outcome)
     assert desk.outcomes() == {outcome: 1}
-    assert line["error"] == (error.message if error else None)
+    told = f"The worker answered {status}." if answer is not None and status >= 400 else None
+    assert line["error"] == (error.message if error else told)
 
 
 @pytest.mark.parametrize(
@@ -251,6 +252,21 @@ def test_a_stream_is_counted(desk: Desk) -> None:
     assert (series.prompt_tokens, series.completion_tokens) == (50, 3)
     for histogram in (series.duration, series.ttft, series.tpot):
         assert sum(histogram.counts) == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "seen"), [({"n": 1}, 1), ({"n": 4}, 0), ({"prompt": ["a", "b"]}, 0)]
+)
+def test_pauses_between_answers_that_take_turns_are_none_between_tokens(
+    desk: Desk, asked: dict[str, Any], seen: int
+) -> None:
+    """Four at once would look four times as fast."""
+    desk.concluded(
+        desk.routed(stream(), body={"model": "m", "prompt": "q", "stream": True} | asked)
+    )
+    series = desk.metrics.route("m", "completions")
+    assert (series.completion_tokens, sum(series.ttft.counts)) == (3, 1)
+    assert (sum(series.itl.counts), sum(series.tpot.counts)) == (2 * seen, seen)
 
 
 def test_an_answer_that_does_not_stream_has_no_token_times(desk: Desk) -> None:

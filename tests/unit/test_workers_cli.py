@@ -186,6 +186,37 @@ def test_one_request_is_not_several(router: Router) -> None:
     )
 
 
+def test_a_server_is_changed_with_all_its_ranks(router: Router) -> None:
+    router.changed = ROW | {"ranks": ["gpu-1:8000", "gpu-1:8000#1"]}
+    for change, says in (("drain", "drained: 3 requests are under way"), ("remove", "removed: 3")):
+        assert f"gpu-1:8000 (2 ranks) is {says}" in call(router, change, "gpu-1:8000#1").output
+
+
+def test_who_drains_a_worker_beside_the_operator_is_said(router: Router) -> None:
+    router.changed = ROW | {"state": "draining", "drained_by": ["file workers.yaml"]}
+    output = call(router, "undrain", "g:1").output
+    assert output == "gpu-1:8000 stays drained, for so says: file workers.yaml\n"
+
+
+@pytest.mark.parametrize(
+    ("untold", "warning"),
+    [
+        ("http://10.0.0.2:8080", "warning: http://10.0.0.2:8080 could not be told"),
+        ("kubernetes routers a: HTTP 403", "warning: others were not told: kubernetes routers a:"),
+    ],
+)
+@pytest.mark.parametrize(
+    "arguments", [("drain", "g:1"), ("undrain", "g:1"), ("remove", "g:1"), ("add", "http://g:1")]
+)
+def test_who_could_not_be_told_is_named_and_the_command_fails(
+    router: Router, arguments: tuple[str, ...], untold: str, warning: str
+) -> None:
+    router.changed = ROW | {"untold_replicas": [untold]}
+    result = call(router, *arguments)
+    assert (result.exit_code, warning in result.stderr) == (1, True)
+    assert "gpu-1:8000" in result.stdout
+
+
 NEW = ROW | {"up": False, "state": "down"}
 
 

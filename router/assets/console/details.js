@@ -1,7 +1,7 @@
 // Everything that is known of one worker, or of one request, at the side.
 import { find, make, setText } from "./cells.js";
 import { NONE, count, ms } from "./format.js";
-import { ask, complaint } from "./stream.js";
+import { ask, complaint, waiting } from "./stream.js";
 import { decision, outcome } from "./words.js";
 
 const EVERY_MS = 2000;
@@ -23,15 +23,21 @@ export class Details {
 
   async refresh(id) {
     clearTimeout(this.timer);
+    const list = this.list;
+    const wanted = () => this.dialog.open && this.list === list;
+    const answered = waiting((words) => wanted() && !this.answered && this.say(words));
     try {
       const answer = await ask(`console/workers/${encodeURIComponent(id)}`);
-      if (!this.dialog.open || this.shown !== id) return;
-      if (answer.ok) this.fill(Object.entries(await answer.json()));
-      else this.say(await complaint(answer));
+      const entries = answer.ok ? Object.entries(await answer.json()) : null;
+      const wrong = entries ? "" : await complaint(answer);
+      if (wanted()) entries ? this.fill(entries) : this.say(wrong);
     } catch {
-      this.say("The router does not answer.");
+      if (wanted()) this.say("The router does not answer.");
+    } finally {
+      answered();
     }
-    if (this.dialog.open && this.shown === id) this.timer = setTimeout(() => this.refresh(id), EVERY_MS);
+    this.answered ||= wanted();
+    if (wanted()) this.timer = setTimeout(() => this.refresh(id), EVERY_MS);
   }
 
   request(request) {
@@ -62,7 +68,7 @@ export class Details {
 
   open(title) {
     clearTimeout(this.timer);
-    this.shown = title;
+    this.answered = false;
     this.values = new Map();
     this.list = make("dl");
     find("details-body").replaceChildren(this.list);
@@ -72,7 +78,7 @@ export class Details {
 
   say(text) {
     find("details-body").replaceChildren(make("p", "empty", text));
-    this.list = make("dl");
+    this.list.replaceChildren();
     this.values.clear();
   }
 

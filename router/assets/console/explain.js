@@ -1,7 +1,7 @@
 // Where a prompt would go, and why.
 import { arrange, find, make, makeBar, setBar, setText } from "./cells.js";
 import { count, ms, percent, plural } from "./format.js";
-import { ask, complaint } from "./stream.js";
+import { ask, complaint, waiting } from "./stream.js";
 import { excluded, lacks, reason } from "./words.js";
 
 export class Explain {
@@ -33,6 +33,7 @@ export class Explain {
       answer.replaceChildren(make("p", "empty", "Paste a prompt first."));
       return;
     }
+    const answered = waiting((words) => this.asked === asked && answer.replaceChildren(make("p", "empty", words)));
     try {
       const response = await ask("explain", {
         method: "POST",
@@ -44,6 +45,8 @@ export class Explain {
       else answer.replaceChildren(make("p", "wrong", await complaint(response)));
     } catch {
       if (this.asked === asked) answer.replaceChildren(make("p", "wrong", "The router does not answer."));
+    } finally {
+      answered();
     }
   }
 }

@@ -190,9 +190,12 @@ export class FleetView {
     const button = make("button");
     button.type = "button";
     button.dataset.worker = worker.id;
-    const parts = { name: make("b"), dot: make("i", "dot"), load: make("span"), kv: makeBar(), hit: makeBar() };
+    const box = make("b");
+    const parts = { name: make("bdi"), dot: make("i", "dot"), load: make("span"), kv: makeBar(), hit: makeBar() };
     parts.hit.classList.add("hit");
-    button.append(parts.dot, parts.name, parts.load, parts.kv, parts.hit);
+    parts.name.dir = "ltr";
+    box.append(parts.name);
+    button.append(parts.dot, box, parts.load, parts.kv, parts.hit);
     item.append(button);
     worker.cell = item;
     worker.parts = parts;

@@ -13,7 +13,7 @@ const STATES = {
   live: ["live", ""],
   lost: ["reconnecting", "The router does not answer. What is shown is as of a moment ago; trying again."],
   stopping: ["reconnecting", "The router is being stopped. Trying again until it is back."],
-  refused: ["reconnecting", ""],
+  refused: ["reconnecting", "Trying again."],
   locked: ["locked", ""],
 };
 
@@ -29,7 +29,7 @@ const stream = new Stream({
     const [word, notice] = STATES[name];
     document.body.dataset.state = name;
     setText(find("live"), word);
-    say(name === "locked" ? "" : text || notice);
+    say(name === "locked" ? "" : `${text} ${notice}`.trim());
     if (name === "locked") unlock(text);
   },
   hello(about) {

@@ -81,8 +81,9 @@ class Reflector(Generic[T]):
             pause_s = self._failed()
             return 0.0 if first else pause_s
         except ApiError as error:
-            self._say(self._collection.explained(error, self._client))
-            return max(error.retry_after_s, self._failed())
+            pause_s = max(self._failed(), min(error.retry_after_s, self._pace.longest_pause_s))
+            self._say(self._collection.explained(error, self._client), pause_s=pause_s)
+            return pause_s
         except Exception as error:  # noqa: BLE001 - ours; nobody may be gone for it
             self._say(repr(error), error)
             return self._failed()
@@ -133,10 +134,11 @@ class Reflector(Generic[T]):
             self.problem = None
             self._changed()
 
-    def _say(self, problem: str, error: Exception | None = None) -> None:
+    def _say(self, problem: str, error: Exception | None = None, *, pause_s: float = 0.0) -> None:
         if problem == self.problem:
             return
-        logger.warning("%s: %s", self._name, problem, exc_info=error)
+        again = f" (asked again in {pause_s:.1f} s)" if pause_s else ""
+        logger.warning("%s: %s%s", self._name, problem, again, exc_info=error)
         self.problem = problem
         self._changed()
 

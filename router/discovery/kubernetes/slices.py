@@ -18,7 +18,7 @@ _KINDS = {"IPv4": 0, "IPv6": 1, "FQDN": 2}
 
 
 class _Listed(NamedTuple):
-    """An endpoint in a slice. Of several for one pod the least counts: IPv4 before IPv6 before names, and while it is
+    """An endpoint in a slice. Of several for one pod, or for one port of a host where there is no pod, the least counts: IPv4 before IPv6 before names, and while it is
     moved from slice to slice, that which serves.
     """
 
@@ -50,8 +50,10 @@ def workers(
             continue
         for endpoint in each.endpoints or ():
             listed = _listed(each, endpoint, meant)
-            groups[listed.uid or listed.host].append(listed)
-    for listed in sorted(map(min, groups.values()), key=lambda each: (each.name, each.host)):
+            groups[listed.uid or f"{listed.host} {listed.port}"].append(listed)
+    for listed in sorted(
+        map(min, groups.values()), key=lambda each: (each.name, each.host, each.port)
+    ):
         if not listed.gone:
             _add(listed, found, described, server_name)
     found.wrong |= _without_port(slices, port) if slices and not groups else {}

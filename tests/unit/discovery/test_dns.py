@@ -128,6 +128,30 @@ async def test_records_that_are_odd_are_a_problem_of_the_rest(script: Script) ->
     assert script.problems == ["x:0 is no worker's", None]
 
 
+async def test_records_that_are_all_odd_take_none_away(script: Script) -> None:
+    await script.hear(answer(A), *[answer(odd="x:0 is no worker's")] * 4, answer(B))
+    assert script.told == [[A], [B]]
+    assert script.problems == [None, *["x:0 is no worker's"] * 4, None]
+
+
+async def test_another_family_is_believed_the_third_time(script: Script) -> None:
+    """Of a name that has both, one answer that lacks one family makes other workers of all."""
+    six = Target(url="http://[fd00::1]:80")
+    await script.hear(
+        answer(A), answer(six), answer(six), NONE, answer(A), answer(six), answer(six), ERROR,
+        answer(six), answer(six), answer(A), *[answer(six)] * 3, answer(A),
+    )  # fmt: skip
+    assert script.told == [[A], [six], [A]]
+    assert "only IPv6" in str(script.problems[1])
+    assert script.problems[-2:] == [None, None]
+
+
+async def test_a_family_that_is_the_only_one_is_told_at_once(script: Script) -> None:
+    one, two = Target(url="http://[fd00::1]:80"), Target(url="http://[fd00::2]:80")
+    await script.hear(answer(one), answer(two), answer(A))
+    assert script.told == [[one], [two], [A]]
+
+
 async def test_silence_is_a_problem() -> None:
     async def silence() -> Answer:
         return await asyncio.get_running_loop().create_future()

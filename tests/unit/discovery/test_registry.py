@@ -121,12 +121,28 @@ class TestSources:
         assert rig.now == ["a:1"]
         new.say(Target(url="http://b:1"))
         assert rig.now == ["b:1"]
-        late = Told("dns")
-        rig.configure(sources=[late])
-        assert rig.now == ["b:1"]
-        late.problem = "no such name"
-        rig.discovery.keep(0.0)
-        assert rig.now == [], "it says that it cannot"
+        task.cancel()
+
+    async def test_a_place_that_cannot_tell_takes_no_worker_of_before_away(
+        self, rig: Rig, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """However often the configuration is changed until it can."""
+        caplog.set_level("INFO")
+        rig.configure("a:1", "b:1")
+        task = asyncio.ensure_future(rig.discovery.run())
+        for number in range(3):
+            typo = Told(f"file {number}")
+            rig.configure("b:1", sources=[typo])
+            typo.problem = "no such file"
+            await settle()
+            rig.discovery.keep(1000.0 * number)
+            assert sorted(rig.now) == ["a:1", "b:1"]
+            stay = f"1 workers of before stay until this has told: file {number}"
+            assert stay in caplog.text
+        right = Told("right", "c:1")
+        rig.configure(sources=[right])
+        await settle()
+        assert rig.now == ["c:1"]
         task.cancel()
 
     async def test_it_is_heard_once_all_have_told_or_cannot(self, rig: Rig) -> None:
@@ -154,7 +170,7 @@ class TestOperators:
         assert rig.discovery.source_of(WorkerId("b:1/base")) == OPERATOR
         assert rig.discovery.remove(WorkerId("b:1/base"))
         assert rig.now == ["a:1"]
-        assert rig.discovery.orders == {}
+        assert rig.discovery.orders == {WorkerId("b:1/base"): UNWANTED}
         assert not rig.discovery.remove(WorkerId("b:1/base"))
 
     def test_what_is_no_url_of_a_worker_changes_nothing(self, rig: Rig) -> None:
@@ -192,6 +208,49 @@ class TestOperators:
         source.say(Target(url="http://a:1"))
         assert rig.now == ["a:1"]
         task.cancel()
+
+    async def test_one_that_was_added_and_removed_stays_away_when_its_pod_is_back(
+        self, rig: Rig
+    ) -> None:
+        source = Told("pods", "a:1")
+        rig.configure(sources=[source])
+        task = asyncio.ensure_future(rig.discovery.run())
+        await settle()
+        rig.discovery.add("http://a:1")
+        source.say()
+        assert rig.discovery.remove(WorkerId("a:1"))
+        source.say(Target(url="http://a:1"))
+        assert rig.now == []
+        task.cancel()
+
+    def test_it_is_told_what_is_said_here_but_not_what_was_said_elsewhere(self, rig: Rig) -> None:
+        said: list[tuple[str, object]] = []
+        discovery, a = rig.discovery, WorkerId("a:1")
+        discovery.on_drain = discovery.on_order = lambda *word: said.append(word)
+        discovery.order(a, "http://a:1")
+        discovery.order_drain(a, drained=True)
+        assert said == []
+        discovery.drain(a, drained=True)
+        discovery.add("http://a:1")
+        discovery.remove(a)
+        assert said == [(a, True), (a, "http://a:1"), (a, UNWANTED)]
+
+    def test_who_drains_a_worker_is_known(self, rig: Rig) -> None:
+        a = WorkerId("a:1")
+        rig.discovery.set_sources([Target(url="http://a:1", drained=True)], [])
+        assert rig.discovery.drained_by(a) == [CONFIGURED]
+        rig.discovery.drain(a, drained=True)
+        assert rig.discovery.drained_by(a) == [CONFIGURED, OPERATOR]
+
+    def test_a_worker_is_remembered_for_a_minute(self, rig: Rig) -> None:
+        a = WorkerId("a:1")
+        rig.configure("a:1")
+        rig.discovery.keep(0.0)
+        rig.configure()
+        rig.discovery.keep(FORGET_S - 1)
+        assert rig.discovery.remembers(a)
+        rig.discovery.keep(FORGET_S)
+        assert not rig.discovery.remembers(a)
 
     async def test_a_drained_one_stays_so_when_it_comes_back(self, rig: Rig) -> None:
         source = Told("pods", "a:1")

@@ -17,7 +17,7 @@ class Pods:
     """A source of replicas at these URLs."""
 
     name = "pods"
-    problem = None
+    problem: str | None = None
 
     def __init__(self, *urls: str) -> None:
         self.targets = [Target(url=url) for url in urls]
@@ -46,7 +46,7 @@ async def test_all_are_told_at_once_with_the_key_and_the_mark() -> None:
         pods = [await stack.enter_async_context(FakeWorker()) for _ in range(3)]
         replicas = Replicas(Pods(*(pod.url for pod in pods)), key="sesame", tls=None)
         task = await known(replicas)
-        assert len(replicas) == 3
+        assert replicas.problem is None
         assert await replicas.pass_on("POST", "/workers/a:1%231/drain", b"") == []
         assert await replicas.pass_on("DELETE", "/workers/a:1", b"") == []
         assert await replicas.pass_on("POST", "/workers", b'{"url":"b:1"}') == []
@@ -86,5 +86,17 @@ async def test_those_that_could_not_be_told_are_named(
 
 async def test_nobody_is_known_at_first() -> None:
     replicas = Replicas(Pods(), key=None, tls=None)
-    assert not replicas
-    assert await replicas.pass_on("POST", "/workers/a:1/drain", b"") == []
+    assert await replicas.pass_on("POST", "/workers/a:1/drain", b"") == [
+        "pods: no pod is known, not even this"
+    ]
+
+
+async def test_a_source_that_cannot_know_of_all_is_named() -> None:
+    async with FakeWorker() as pod:
+        pods = Pods(pod.url)
+        replicas = Replicas(pods, key=None, tls=None)
+        task = await known(replicas)
+        pods.problem = "HTTP 403: no"
+        assert await replicas.pass_on("POST", "/workers/a:1/drain", b"") == ["pods: HTTP 403: no"]
+        assert len(pod.requests) == 1
+        task.cancel()

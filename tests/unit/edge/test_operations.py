@@ -1,6 +1,7 @@
 """An operator adds and removes workers, takes them out of use, and puts them back."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from fastapi import FastAPI
@@ -12,6 +13,8 @@ from router.edge.admin import _router_error
 from router.edge.operations import Guard, Operations, add_operations
 from router.errors import RouterError
 from router.fleet.fleet import Fleet
+from router.fleet.lease import Lease
+from router.fleet.load import PendingPrefill
 from router.fleet.target import Target
 from tests.unit.support import fleet_of
 
@@ -46,7 +49,13 @@ class TestDraining:
                 answer = await client.post(f"/workers/a:8000/{path}")
                 assert (answer.status_code, answer.json()) == (
                     200,
-                    {"id": "a:8000", "drained": drained},
+                    {
+                        "id": "a:8000",
+                        "drained": drained,
+                        "inflight": 0,
+                        "ranks": ["a:8000"],
+                        "drained_by": ["operator"] * drained,
+                    },
                 )
                 assert [worker.target.drained for worker in fleet] == [drained, False]
                 assert len(fleet.candidates("m")) == 2 - drained
@@ -57,6 +66,30 @@ class TestDraining:
         async with client_of(fleet) as client:
             assert (await client.post("/workers/a:8000/v/1/drain")).status_code == 200
         assert [worker.target.drained for worker in fleet] == [True]
+
+    @pytest.mark.parametrize("asked", ["a:8000", "a:8000%231"])
+    async def test_a_server_is_idle_once_none_of_its_ranks_has_a_request(self, asked: str) -> None:
+        fleet = fleet_of("a")
+        fleet.set_report(next(iter(fleet)), replace(next(iter(fleet)).report, ranks=2))
+        leases = [
+            Lease(rank, PendingPrefill(1.0, 1.0, streams=True), 0.0)
+            for rank in (*fleet, [*fleet][1])
+        ]
+        async with client_of(fleet) as client:
+            for path in ("drain", "undrain", "drain"):
+                told = (await client.post(f"/workers/{asked}/{path}")).json()
+                assert (told["id"], told["inflight"]) == ("a:8000", 3)
+                assert told["ranks"] == ["a:8000", "a:8000#1"]
+            removed = (await client.delete(f"/workers/{asked}")).json()
+        assert (removed["id"], removed["inflight"]) == ("a:8000", 3)
+        assert len(leases) == 3
+
+    async def test_who_drains_it_beside_the_operator_is_said(self) -> None:
+        fleet = fleet_of("a")
+        fleet.set_targets([Target(url="http://a:8000", drained=True)])
+        async with client_of(fleet) as client:
+            told = (await client.post("/workers/a:8000/undrain")).json()
+        assert (told["drained"], told["drained_by"]) == (True, ["configuration"])
 
     async def test_looking_changes_nothing(self) -> None:
         fleet = fleet_of("a")
@@ -84,6 +117,17 @@ class TestRoster:
                 assert answer.status_code == status
                 assert answer.json()["id"] == "b:8000/base"
         assert ids(fleet) == ["a:8000", "b:8000/base"]
+
+    async def test_one_that_is_known_with_the_other_scheme_is_not_said_to_be_added(self) -> None:
+        fleet = fleet_of("a")
+        async with client_of(fleet) as client:
+            refused = await client.post("/workers", json={"url": "https://a:8000"})
+            for url in ("http://b:8000", "https://b:8000"):
+                assert (await client.post("/workers", json={"url": url})).status_code < 300
+        error = refused.json()["error"]
+        assert (refused.status_code, error["code"]) == (409, "worker_known")
+        assert "known as http://a:8000 from: configuration" in error["message"]
+        assert [worker.url for worker in fleet] == ["http://a:8000", "https://b:8000"]
 
     async def test_a_worker_is_removed(self) -> None:
         fleet = fleet_of("a", "b")
@@ -161,9 +205,6 @@ class Told(Replicas):
     def __init__(self) -> None:
         self.told: list[tuple[str, str, bytes]] = []
 
-    def __len__(self) -> int:
-        return 2
-
     async def pass_on(self, method: str, path: str, body: bytes) -> list[str]:
         self.told.append((method, path, body))
         return ["http://10.0.0.2:8080"]
@@ -191,5 +232,6 @@ class TestReplicas:
         replicas, fleet = Told(), fleet_of("a")
         async with client_of(fleet, replicas) as client:
             answer = await client.post("/workers/a:8000/drain", headers={"x-router-relayed": "1"})
-        assert answer.json() == {"id": "a:8000", "drained": True}
+        assert answer.json()["drained"]
+        assert "untold_replicas" not in answer.json()
         assert replicas.told == []

@@ -290,3 +290,18 @@ async def test_what_who_described_the_worker_says_is_not_asked_for() -> None:
         EventSource(scene.a.id, rank, f"tcp://a:{5600 + rank}", replay=f"tcp://a:{5700 + rank}")
         for rank in range(2)
     ]
+
+
+async def test_ports_that_are_said_anew_are_followed_at_once() -> None:
+    """Corrected in a file or an annotation while the worker runs."""
+    scene = Scene()
+    for ports in (EventPorts(5600), EventPorts(5601), EventPorts(5601, 5701), None):
+        scene.fleet.set_targets([replace(scene.a.target, events=ports), scene.b.target])
+        before = len(scene.followed)
+        await scene.finder.look()
+        await scene.finder.look()
+        assert [worker for worker, *_ in scene.followed[before:]].count(scene.a.id) == 1
+        (source,) = next(
+            sources for worker, sources, _ in reversed(scene.followed) if worker == scene.a.id
+        )
+        assert source.endpoint.endswith(f":{ports.events if ports else 5557}")

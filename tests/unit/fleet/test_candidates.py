@@ -121,3 +121,13 @@ class TestOrder:
         changed = Target(url=SERVICE.url, service=Service({"n": "n"}))
         fleet.set_targets([changed])
         assert list(fleet.model_cards()) == ["n"]
+
+
+def test_nobody_is_there_at_all() -> None:
+    with pytest.raises(RouterError) as caught:
+        fleet_of().candidates("m")
+    assert caught.value.message.startswith("There are no workers: ")
+    silent = fleet_of("a", models=())
+    with pytest.raises(RouterError) as caught:
+        silent.candidates("m")
+    assert caught.value.message.endswith("none of them has answered /v1/models.")

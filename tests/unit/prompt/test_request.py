@@ -268,3 +268,21 @@ def test_answers_that_say_how_much_of_one_prompt_was_cached(
 ) -> None:
     """Engines that compute logprobs of the prompt do not look into their cache."""
     assert request({"prompt": "hi", **fields}, path="/v1/completions").audits is audits
+
+
+@pytest.mark.parametrize(
+    ("fields", "mixed"),
+    [
+        ({"prompt": "hi"}, False),
+        ({"prompt": "hi", "n": 1}, False),
+        ({"prompt": "hi", "n": None}, False),
+        ({"prompt": "hi", "n": 4}, True),
+        ({"prompt": ["a", "b"]}, True),
+        ({"prompt": [[1, 2], [3]]}, True),
+        ({"prompt": [1, 2, 3]}, False),
+        ({"prompt": ["a", "b"], "stream": False}, False),
+        ({"prompt": "hi", "n": 4, "stream": False}, False),
+    ],
+)
+def test_a_stream_in_which_answers_take_turns(fields: dict[str, Any], mixed: bool) -> None:
+    assert request({"stream": True, **fields}, path="/v1/completions").mixed is mixed

@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from router.discovery.registry import FORGET_S, UNWANTED, Discovery
+from router.fleet.target import Target
 from router.ids import WorkerId
 from router.shared.base import Facts
 from router.shared.orders import Orders, drain_key, wanted_key
@@ -31,6 +32,17 @@ class Side:
         self.orders = Orders(lambda: store.now)
         self.orders.follow(self.roster)
         self.orders.key = key
+        self.clock = 0.0
+
+    def knows(self, *hosts: str) -> None:
+        """Workers that are found there from now on."""
+        self.roster.set_sources([Target(url=f"http://{host}") for host in hosts], [])
+        self.later(0.0)
+
+    def later(self, seconds: float) -> None:
+        """So much time passes there."""
+        self.clock += seconds
+        self.roster.keep(self.clock)
 
     def tell(self) -> Mapping[WorkerId, Facts]:
         """What it has to tell is stored, and it reads what is."""
@@ -68,14 +80,14 @@ def test_a_drain_is_told_once_and_heeded(store: Store) -> None:
 
 def test_an_added_worker_is_told_and_taken_back(store: Store) -> None:
     one, two = Side(store), Side(store)
-    one.roster.order(NEW, URL)
+    one.roster.add(URL)
     assert words(one.tell()) == {wanted_key(NEW): URL}
     two.tell()
     assert two.roster.orders == {NEW: URL}
-    two.roster.order(NEW, "")
-    assert words(two.tell()) == {wanted_key(NEW): ""}
+    assert two.roster.remove(NEW)
+    assert words(two.tell()) == {wanted_key(NEW): UNWANTED}
     one.tell()
-    assert one.roster.orders == {}
+    assert one.roster.orders == {NEW: UNWANTED}
     assert one.tell() == two.tell() == {}
 
 
@@ -93,12 +105,14 @@ def test_after_the_store_was_emptied_all_is_told_again_and_the_last_word_counts(
 ) -> None:
     """One router was told that the worker may be used again while the store was away."""
     one, two = Side(store), Side(store)
+    one.knows(NEW)
+    two.knows(NEW)
     one.roster.drain(A, drained=True)
-    one.roster.order(NEW, UNWANTED)
+    one.roster.remove(NEW)
     one.tell()
     two.tell()
     two.roster.drain(A, drained=False)
-    two.roster.order(NEW, "")
+    two.roster.add(URL)
     two.orders.news()
     store.facts.clear()
     for side in (one, two):
@@ -106,7 +120,7 @@ def test_after_the_store_was_emptied_all_is_told_again_and_the_last_word_counts(
     for side in (one, two, one, two):
         side.tell()
     assert one.roster.drains == two.roster.drains == set()
-    assert one.roster.orders == two.roster.orders == {}
+    assert one.roster.orders == two.roster.orders == {NEW: URL}
 
 
 def test_a_later_word_counts_whatever_the_clocks_say(store: Store) -> None:
@@ -130,15 +144,96 @@ def test_a_drain_is_heeded_before_its_worker_is_there(store: Store) -> None:
     assert late.roster.drains == {A}
 
 
-def test_what_is_only_forgotten_is_not_told(store: Store) -> None:
+def gone_for_good(*sides: Side) -> None:
+    """Nobody finds workers there any more, and what was said of them is forgotten."""
+    for side in sides:
+        side.knows()
+        side.later(FORGET_S)
+        side.later(FORGET_S)
+
+
+def settled(*sides: Side) -> None:
+    """All have told and read all that there is."""
+    for side in sides * 5:
+        side.tell()
+    assert [dict(side.tell()) for side in sides] == [{}] * len(sides)
+
+
+@pytest.mark.parametrize("key", ["sesame", None])
+def test_what_all_have_forgotten_is_not_heeded_by_who_starts(key: str | None, store: Store) -> None:
+    """Another worker may have the address by then."""
+    one, two = sides = Side(store, key), Side(store, key)
+    for side in sides:
+        side.knows(A, NEW)
+    one.roster.drain(A, drained=True)
+    one.roster.remove(NEW)
+    settled(*sides)
+    assert two.roster.orders == {NEW: UNWANTED}
+    gone_for_good(one, two)
+    settled(*sides)
+    late = Side(store, key)
+    late.knows(A, NEW)
+    settled(late, *sides)
+    for side in (late, *sides):
+        assert (side.roster.drains, side.roster.orders) == (set(), {})
+
+
+@pytest.mark.parametrize("away_s", [0.0, FORGET_S / 2])
+def test_what_one_has_forgotten_stands_while_another_remembers_the_worker(
+    away_s: float, store: Store
+) -> None:
+    one, two = sides = Side(store), Side(store)
+    for side in sides:
+        side.knows(A, NEW)
+    one.roster.drain(A, drained=True)
+    one.roster.remove(NEW)
+    settled(*sides)
+    if away_s:
+        two.knows()
+        two.later(away_s)
+    store.now -= 500.0  # a clock that is behind
+    gone_for_good(one)
+    settled(*sides)
+    late = Side(store)
+    settled(late, *sides)
+    for side in (late, *sides):
+        assert (side.roster.drains, side.roster.orders) == ({A}, {NEW: UNWANTED})
+    gone_for_good(two)
+    settled(*sides)
+    assert (one.roster.drains, one.roster.orders) == (set(), {})
+
+
+def test_what_is_forgotten_takes_no_added_worker_away(store: Store) -> None:
+    """It was added by a router whose clock is behind."""
+    one, two = sides = Side(store), Side(store)
+    one.knows(NEW)
+    one.roster.remove(NEW)
+    settled(*sides)
+    two.roster.add(URL)
+    store.now += 500.0
+    gone_for_good(one)
+    settled(*sides)
+    assert one.roster.orders == two.roster.orders == {NEW: URL}
+
+
+def test_a_word_is_told_also_where_it_is_no_news(store: Store) -> None:
+    """Others, or the store, may have heard another."""
     side = Side(store)
-    side.roster.drain(A, drained=True)
-    side.roster.order(NEW, UNWANTED)
-    side.tell()
-    side.roster.keep(0.0)
-    side.roster.keep(FORGET_S)
-    assert (side.roster.drains, side.roster.orders) == (set(), {})
-    assert side.orders.news() == {}
+    for drained in (False, False):
+        store.now += 1.0
+        side.roster.drain(A, drained=drained)
+        side.roster.add(URL)
+        news = side.tell()
+        assert {facts.at for facts in news.values()} == {store.now}
+        assert words(news) == {drain_key(A): False, wanted_key(NEW): URL}
+
+
+def test_who_has_no_key_leaves_what_is_proven_in_the_store(store: Store) -> None:
+    keyed, other = Side(store), Side(store, key=None)
+    keyed.roster.drain(A, drained=True)
+    settled(keyed, other)
+    gone_for_good(other)
+    assert other.tell() == {}
 
 
 def test_without_a_roster_nothing_is_shared() -> None:
@@ -153,7 +248,7 @@ def test_who_has_no_key_adds_no_worker(
 ) -> None:
     """Whoever writes to the store must not say where prompts go."""
     one, two = Side(store), Side(store)
-    one.roster.order(NEW, URL)
+    one.roster.add(URL)
     (fact,) = one.orders.news().values()
     told = {
         "no proof": replace(fact, proof=""),
@@ -173,8 +268,9 @@ def test_who_has_no_key_takes_no_worker_away_from_those_that_have_one(
     key: str | None, store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     keyed, other = Side(store), Side(store, key=key)
+    other.knows(A, NEW)
     other.roster.drain(A, drained=True)
-    other.roster.order(NEW, UNWANTED)
+    other.roster.remove(NEW)
     other.tell()
     for _ in range(3):
         keyed.tell()
@@ -197,10 +293,10 @@ def test_who_has_no_key_heeds_those_that_have_one(store: Store) -> None:
 
 def test_an_old_word_is_not_heeded_again(store: Store) -> None:
     one, two = Side(store), Side(store)
-    one.roster.order(NEW, URL)
+    one.roster.add(URL)
     old = dict(one.tell())
     two.tell()
-    two.roster.order(NEW, UNWANTED)
+    two.roster.remove(NEW)
     two.tell()
     two.orders.take(old)
     assert two.roster.orders == {NEW: UNWANTED}
@@ -208,8 +304,9 @@ def test_an_old_word_is_not_heeded_again(store: Store) -> None:
 
 def test_without_a_key_only_less_is_said(store: Store) -> None:
     one, two = Side(store, key=None), Side(store, key=None)
-    one.roster.order(NEW, URL)
-    one.roster.order(A, UNWANTED)
+    one.roster.add(URL)
+    one.knows(A)
+    one.roster.remove(A)
     assert words(one.tell()) == {wanted_key(A): UNWANTED}
     two.tell()
     assert two.roster.orders == {A: UNWANTED}

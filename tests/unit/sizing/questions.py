@@ -55,5 +55,11 @@ def sizing(
     tp: int | None = None,
     **wanted: Any,
 ) -> Sizing:
+    return answered(model(name), gpu, gpus, tp, **wanted)
+
+
+def answered(
+    made: Model, gpu: str = "l40s", gpus: int = 1, tp: int | None = None, **wanted: Any
+) -> Sizing:
     asked = replace(WANTED, **wanted)
-    return answer(model(name), hardware(gpu, gpus), asked, Around(64.0, 50.0), tp)
+    return answer(made, hardware(gpu, gpus), asked, Around(64.0, 50.0), tp)

@@ -32,3 +32,15 @@ def test_every_model_has_them() -> None:
     for name in NAMES:
         assert formulas(sizing(name, "h200", 8)).startswith("Formulas\n")
         assert formulas(sizing(name, "l4")).startswith("Formulas\n")
+
+
+def test_layers_with_other_heads_have_their_own() -> None:
+    """Gemma 4's are all of a size, MiMo's values are smaller than its keys."""
+    shown = formulas(sizing("gemma-4-31b", "h200"))
+    assert "= layers that see everything x 2 x KV heads of it x head size x bytes" in shown
+    assert "= 10 x 2 x 4 x 512 x 2 = 81,920" in shown
+    assert "= windowed layers x 2 x KV heads of it x head size x bytes" in shown
+    assert "= 50 x 2 x 16 x 256 x 2 = 819,200" in shown
+    shown = formulas(sizing("mimo-v2-flash", "h200", 8, 4))
+    assert "= 9 x 1 x (192 + 128) x 2 = 5,760" in shown
+    assert "= 39 x 2 x (192 + 128) x 2 = 49,920" in shown

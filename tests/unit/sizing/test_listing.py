@@ -11,4 +11,4 @@ def test_all_is_listed() -> None:
 
 def test_a_rate_that_there_is_not_is_a_dash() -> None:
     (line,) = (each for each in listing().splitlines() if each.startswith("  a10g "))
-    assert line.split() == ["a10g", "22.1", "600", "70", "-", "pcie4", "pcie4"]
+    assert line.split() == ["a10g", "22.1", "600", "70", "-", "-", "pcie4", "pcie4"]

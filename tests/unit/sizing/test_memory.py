@@ -38,6 +38,9 @@ SEEN = Path(__file__).parent / "vllm_cache_config.txt"
         ("gpt-oss-20b", 12 * 2 * 8 * 64 * 2),
         ("jamba-mini", 4 * 2 * 8 * 128 * 2),
         ("mistral-7b", 0),
+        ("gemma-4-e4b", 4 * 2 * 2 * 512 * 2),  # of 7 layers 3 share another's
+        ("kimi-linear-48b", 7 * (512 + 64) * 2),
+        ("falcon-h1-34b", 72 * 2 * 4 * 128 * 2),
         ("bge-m3", 0),
     ],
 )
@@ -156,3 +159,14 @@ def test_a_higher_utilization_never_leaves_less(low: float, high: float, gpu: st
     low, high = sorted((low, high))
     made = model()
     assert memory(made, GPUS[gpu], tp, low).kv <= memory(made, GPUS[gpu], tp, high).kv
+
+
+def test_kv_heads_of_full_and_windowed_layers_are_copied_by_their_own_number() -> None:
+    """MiMo-V2-Flash: four heads where everything is seen, eight within the windows."""
+    made = model("mimo-v2-flash")
+    assert token_bytes(made, 8) == 9 * 1 * (192 + 128) * 2
+    assert windowed_token_bytes(made, 8) == 39 * 1 * (192 + 128) * 2
+    extra = weights_per_gpu(made, 8) * 8 - weight_bytes(made)
+    assert extra == pytest.approx(
+        9 * 4096 * 4 * (192 + 128)
+    )  # in fp8; the windowed ones are not copied

@@ -48,13 +48,15 @@ def test_more_experts_than_there_are_cannot_be_used() -> None:
 
 def test_an_unknown_family_is_said_to_be_taken_for_a_llama() -> None:
     made = model(model_type="novel")
-    assert made.assumed == ("novel is built like a Llama where its config says nothing else",)
+    said = "the family novel, taken for a Llama where its config says nothing else"
+    assert made.not_understood == (said,)
+    assert made.unsure
     assert made.parameters == model().parameters
 
 
 def test_without_kv_heads_there_are_as_many_as_heads() -> None:
     made = model(num_key_value_heads=None)
-    assert made.kv_heads == 32
+    assert made.full.kv == 32
     assert "num_key_value_heads" in made.assumed[0]
 
 
@@ -128,3 +130,19 @@ def test_whatever_a_field_says_there_is_an_answer_or_an_error_that_names_it(
     assert worker.kv_tokens >= 0
     assert 0 < worker.warm_s <= worker.cold_s
     assert worker.tpot_s > 0
+
+
+@pytest.mark.parametrize(
+    ("scaling", "longest"),
+    [
+        ({"type": "yarn", "factor": 4.0}, 131_072),
+        ({"rope_type": "llama3", "factor": 8.0}, 131_072),
+        ({"rope_type": "linear", "factor": 4.0}, 524_288),
+        ({"rope_type": "dynamic", "factor": 2}, 262_144),
+        ({"rope_type": "linear", "factor": "4"}, 131_072),
+        (None, 131_072),
+    ],
+)
+def test_the_longest_context_is_scaled_as_vllm_does(scaling: Any, longest: int) -> None:
+    """Read from vLLM 0.32's own ModelConfig: YaRN's factor is in `max_position_embeddings` already."""
+    assert model(rope_scaling=scaling, max_position_embeddings=131_072).context == longest

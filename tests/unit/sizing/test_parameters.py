@@ -32,6 +32,16 @@ def counted(name: str) -> Parameters:
         ("llama-4-scout", 108.0, 0.01),  # 109 with its tower for images
         ("nemotron-h-8b", 8.1, 0.01),
         ("bge-m3", 0.568, 0.01),
+        ("qwen3.5-35b-a3b", 34.66, 0.001),  # from here on as transformers builds it
+        ("qwen3.5-27b", 26.90, 0.001),
+        ("gemma-4-26b-a4b", 25.23, 0.001),
+        ("gemma-4-31b", 30.70, 0.001),
+        ("gemma-4-e4b", 7.463, 0.001),
+        ("ernie-4.5-21b", 21.83, 0.001),
+        ("mimo-v2-flash", 308.78, 0.001),
+        ("kimi-linear-48b", 49.13, 0.001),
+        ("falcon-h1-34b", 33.64, 0.001),
+        ("command-r7b", 8.03, 0.001),
     ],
 )
 def test_totals(name: str, billions: float, within: float) -> None:
@@ -142,3 +152,49 @@ KIMI = {
 def test_relatives(base: str, changes: dict[str, object], billions: float) -> None:
     fields = Fields(config(base) | changes)
     assert count(fields, layers(fields)).total / 1e9 == pytest.approx(billions, rel=0.005)
+
+
+@pytest.mark.parametrize("kind", ["cohere", "cohere2", "gpt2", "starcoder2", "falcon", "smollm3"])
+def test_families_that_share_one_table_unless_they_say_otherwise(kind: str) -> None:
+    fields = Fields({**config("llama-3.1-8b"), "model_type": kind, "tie_word_embeddings": None})
+    assert count(fields, layers(fields)).tied
+    assert f"`tie_word_embeddings` is true: transformers' default for {kind}" in fields.assumed
+    fields = Fields({**config("llama-3.1-8b"), "model_type": kind, "tie_word_embeddings": False})
+    assert not count(fields, layers(fields)).tied
+
+
+def test_falcon_7b_leaves_out_how_wide_its_mlps_are() -> None:
+    fields = Fields(
+        {"model_type": "falcon", "hidden_size": 4544, "num_hidden_layers": 32, "vocab_size": 65_024}
+        | {"num_attention_heads": 71, "multi_query": True}
+    )
+    assert count(fields, layers(fields)).total / 1e9 == pytest.approx(6.92, abs=0.01)
+
+
+def test_granite_4_without_experts_has_a_shared_mlp_only() -> None:
+    changes = {"model_type": "granitemoehybrid", "shared_intermediate_size": 4096}
+    fields = Fields({**config("llama-3.1-8b"), **changes})
+    other = Fields({**config("llama-3.1-8b"), "intermediate_size": 4096})
+    assert count(fields, layers(fields)) == count(other, layers(other))
+
+
+def test_gemma_4_e4b_has_a_table_per_layer_that_no_token_is_multiplied_with() -> None:
+    parts = counted("gemma-4-e4b")
+    assert parts.looked_up == 262_144 * 42 * 256
+    assert parts.output == parts.embedding == 262_144 * 2560
+    assert parts.active == parts.total - parts.looked_up
+
+
+def test_gemma_4_e2b_has_mlps_twice_as_wide_where_it_shares_a_cache() -> None:
+    """As transformers builds it: 15 layers of their own, 20 that share."""
+    changes = {
+        "hidden_size": 1536,
+        "intermediate_size": 6144,
+        "num_hidden_layers": 35,
+        "num_key_value_heads": 1,
+        "num_kv_shared_layers": 20,
+        "use_double_wide_mlp": True,
+        "layer_types": (["sliding_attention"] * 4 + ["full_attention"]) * 7,
+    }
+    fields = Fields(config("gemma-4-e4b")["text_config"] | changes)
+    assert count(fields, layers(fields)).total == pytest.approx(4_628_569_344, rel=1e-4)

@@ -64,3 +64,21 @@ def test_what_cannot_be_cut_so_is_said() -> None:
         ValueError, match="28 heads and 4 KV heads can be cut into 1, 2, 4, not into 8"
     ):
         plan(model("qwen2.5-7b"), hardware(gpus=8), WANTED, 8)
+
+
+def test_bridges_join_pairs_and_more_gpus_are_as_slow_as_pcie() -> None:
+    made = hardware("h100-nvl", 8)
+    assert [made.link_of(tp).name for tp in (1, 2, 4, 8)] == [
+        "nvlink3",
+        "nvlink3",
+        "pcie5",
+        "pcie5",
+    ]
+    assert hardware("h100", 8).link_of(8).name == "nvlink4"
+    options = plan(model("llama-3.3-70b"), made, WANTED).options
+    assert [each.speed.link.name for each in options] == ["nvlink3", "nvlink3", "pcie5", "pcie5"]
+
+
+def test_windows_of_other_heads_must_be_cut_too() -> None:
+    made = model("mimo-v2-flash", swa_num_attention_heads=12, swa_num_key_value_heads=4)
+    assert sizes(made) == [1, 2, 4]

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from router.sizing.remedies import remedies
 from tests.unit.sizing.questions import WANTED, hardware, model
 
@@ -42,6 +44,35 @@ def test_a_size_that_was_asked_for_in_vain() -> None:
     assert "--gpus 4" in remedies(model(), hardware(gpus=2), WANTED, 4) or "--tp 1" in remedies(
         model(), hardware(gpus=2), WANTED, 4
     )
+
+
+@pytest.mark.parametrize(
+    ("gpus", "tp", "expected"),
+    [
+        (1, 2, ["--tp 1", "--gpus 2"]),
+        (3, 8, ["--tp 1", "--gpus 8"]),
+    ],
+)
+def test_a_size_that_needs_more_gpus_than_there_are(
+    gpus: int, tp: int, expected: list[str]
+) -> None:
+    """Llama 3.1 8B fits one L40S, whatever size was asked for."""
+    assert remedies(model(), hardware(gpus=gpus), WANTED, tp)[:2] == expected
+
+
+def test_a_size_that_is_too_small_for_a_70b() -> None:
+    """Of each other one both the size and the GPUs are said, and all of them fit."""
+    found = remedies(model("llama-3.3-70b"), hardware(gpus=2), WANTED, 2)
+    assert found[0] == "--tp 4 --gpus 4"
+    assert "--weights int4" in found
+    found = remedies(model("llama-3.3-70b"), hardware(), WANTED, 1)
+    assert "--weights fp8 --tp 2 --gpus 2" in found
+
+
+def test_a_checkpoint_in_4_bits_is_not_told_to_be_one() -> None:
+    """Kimi K2 Thinking on eight H100: its experts are in `int4` already."""
+    found = remedies(model("kimi-k2-thinking"), hardware("h100", 8), WANTED, None)
+    assert not any("int4" in each for each in found)
 
 
 def test_what_fits_no_machine() -> None:

@@ -5,9 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.simulate.hardware import PRESETS
+from router.sizing.gpus import GPUS, LINKS
+from router.sizing.layers import EVERYTHING, WINDOWED
 from router.sizing.memory import token_bytes
-from router.sizing.speed import BANDWIDTH, STEP_S
-from tests.unit.sizing.questions import NAMES, speed
+from router.sizing.speed import BANDWIDTH, STEP_S, Speed
+from tests.unit.sizing.questions import NAMES, model, speed
 
 
 @pytest.mark.parametrize(
@@ -86,3 +88,35 @@ def test_more_to_do_never_takes_less(
     assert made.prefill_s(tokens) <= made.prefill_s(tokens + 1000)
     assert made.step_s(requests, tokens) <= made.step_s(requests + 1, tokens)
     assert made.step_s(requests, tokens) <= made.mixed_step_s(requests, tokens)
+
+
+def test_heads_within_a_window_do_their_own_arithmetic() -> None:
+    made = speed("gemma-4-31b", "h200")
+    alone = 50 * 20_000 * 1024 * made.model.windowed.pair_flop / (989e12 * 0.4)
+    everything = 10 * 20_000**2 / 2 * made.model.full.pair_flop / (989e12 * 0.4)
+    assert made.model.full.pair_flop == 2 * made.model.windowed.pair_flop
+    assert made.attention_s(20_000) == pytest.approx(alone + everything)
+
+
+def test_a_layer_that_shares_a_cache_attends_all_the_same() -> None:
+    made = speed("gemma-4-e4b", "h200").model
+    assert made.count(*EVERYTHING) == 7
+    assert made.count(*WINDOWED) == 35
+
+
+def test_nvfp4_prefills_faster_than_fp8_where_there_is_arithmetic_for_it() -> None:
+    there, not_there = GPUS["b200"], GPUS["h200"]
+    four, eight = (model().stored(weights, None) for weights in ("nvfp4", "fp8"))
+    link = LINKS["nvlink5"]
+    fast, slower = Speed(four, there, link, 1), Speed(eight, there, link, 1)
+    assert fast.linear_s(8192) == pytest.approx(slower.linear_s(8192) / 2, rel=0.01)
+    fast, slower = Speed(four, not_there, link, 1), Speed(eight, not_there, link, 1)
+    assert fast.linear_s(8192) > slower.linear_s(8192)
+
+
+def test_weights_alone_in_8_bits_prefill_as_slowly_as_bf16() -> None:
+    both, alone, full = (
+        Speed(model().stored(name, None), GPUS["l40s"], LINKS["pcie4"], 1)
+        for name in ("int8", "w8a16", "bf16")
+    )
+    assert both.linear_s(8192) < alone.linear_s(8192) == full.linear_s(8192)

@@ -47,3 +47,9 @@ def test_every_model_s_lines_are_short_and_plain() -> None:
 def test_columns() -> None:
     rows = [("name", "n"), ("a", "10")]
     assert list(listing_lines(rows)) == ["  name   n", "  a     10"]
+
+
+def test_bridged_pairs_are_told_from_what_talks_over_pcie() -> None:
+    shown = " ".join(table(sizing("llama-3.3-70b", "h100-nvl", 8), []).split())
+    assert "over NVLink at 300 GB/s each way (2 GPUs; more of them over PCIe at 64 GB/s" in shown
+    assert "more of them" not in table(sizing("llama-3.3-70b", "h100", 8), [])

@@ -94,3 +94,22 @@ def test_steps_that_meet_the_objective_anyway_are_left_alone() -> None:
 def test_an_encoder_has_nothing_to_move() -> None:
     found = separate(worker("bge-m3", context=512, output=0, shared=0.0), 100)
     assert "no KV cache" in found.why
+
+
+@pytest.mark.parametrize(
+    ("name", "gpu", "said"),
+    [
+        ("gpt-oss-20b", "l40s", "windowed layers keep every token: 48 KiB per token"),
+        ("gemma-3-27b", "h200", "windowed layers keep every token"),
+        ("jamba-mini", "h200", "vLLM does not start"),
+        ("qwen3-next-80b", "b200", "vLLM does not start"),
+        ("llama-3.1-8b", "l40s", None),
+        ("mistral-7b", "l40s", None),
+    ],
+)
+def test_what_lmcache_within_the_worker_does_to_unlike_layers(
+    name: str, gpu: str, said: str | None
+) -> None:
+    """Its connector switches vLLM's hybrid manager off; layers that are all alike need none."""
+    found = made(worker(name, gpu)).in_process
+    assert found is None if said is None else said in str(found)

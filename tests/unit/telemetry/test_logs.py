@@ -353,6 +353,15 @@ class TestThreadedSink:
 
 
 class TestText:
+    def test_its_time_is_that_of_the_terminal_s_other_lines(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with monkeypatch.context() as patch:
+            patch.setenv("TZ", "XXX+05:30")
+            time.tzset()
+            assert as_text(line()).startswith(b"01:30:00.123 200 ")
+        time.tzset()
+
     def test_a_line_for_a_person(self) -> None:
         assert as_text(line()).decode() == (
             "07:00:00.123 200 ok        completions model=m worker=gpu-1:8000 (cached) prompt=50 "

@@ -31,6 +31,8 @@ class TestAddress:
             ("HTTP://GPU-1:8000/", Address("gpu-1", 8000, False, b""), "gpu-1:8000"),
             ("http://h:1/a/b/", Address("h", 1, False, b"/a/b"), "h:1"),
             ("http://[::1]:8000", Address("::1", 8000, False, b""), "[::1]:8000"),
+            ("http://[0:0:0:0:0:0:0:1]:8000", Address("::1", 8000, False, b""), "[::1]:8000"),
+            ("http://[FD00:0::01]:8000", Address("fd00::1", 8000, False, b""), "[fd00::1]:8000"),
             ("http://10.0.0.1:8000", Address("10.0.0.1", 8000, False, b""), "10.0.0.1:8000"),
         ],
     )

@@ -311,10 +311,23 @@ async def test_server_error(api: KubernetesApi, account: Account) -> None:
 
 async def test_busy_server_is_left_alone(api: KubernetesApi, account: Account) -> None:
     api.fault, api.retry_after = 429, "600"
-    async with following(source(account)) as table:
+    async with following(source(account, replace(QUICK, longest_pause_s=600.0))) as table:
         await table.until_problem("HTTP 429")
         await asyncio.sleep(0.3)
     assert len(api.requests) == 1
+
+
+async def test_busy_server_is_not_left_alone_for_ever(
+    api: KubernetesApi, account: Account, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A proxy in front of it may say an hour for a moment's trouble."""
+    two(api)
+    api.fault, api.retry_after = 429, "3600"
+    async with following(source(account)) as table:
+        await table.until_problem("HTTP 429")
+        api.fault = None
+        await table.is_("10.0.0.1", "10.0.0.2")
+    assert "asked again in" in caplog.text
 
 
 async def test_server_that_is_gone_and_comes_back(api: KubernetesApi, account: Account) -> None:

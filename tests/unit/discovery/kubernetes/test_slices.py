@@ -179,3 +179,14 @@ def test_annotations_of_a_pod_that_was_replaced() -> None:
 def test_pod_that_terminates_before_its_endpoint_does() -> None:
     leaving = {**POD, "metadata": {**POD["metadata"], "deletionTimestamp": objects.CREATED}}
     assert found(one(endpoint(POD)), pods=(leaving,)).targets[0].leaving
+
+
+def test_ports_of_one_host_that_is_no_pod_are_workers_of_their_own() -> None:
+    """Slices made by hand for a machine outside of the cluster: each has other ports."""
+    machine = {"addresses": ["10.9.0.1"], "conditions": {"ready": True}}
+    one_port, other = (
+        endpoint_slice(f"gpu-box-{port}", (machine,), ports=[HTTP | {"port": port}])
+        for port in (8000, 8001)
+    )
+    again = endpoint_slice("copy", (machine,), ports=[HTTP | {"port": 8001}])
+    assert hosts(one_port, other, again) == ["10.9.0.1:8000", "10.9.0.1:8001"]
