@@ -166,7 +166,7 @@ def test_status_and_outcome(
     line = desk.concluded(ended(desk, answer, error, left=left))
     assert (line["status"], line["outcome"]) == (status, outcome)
     assert desk.outcomes() == {outcome: 1}
-    told = f"The worker answered {status}." if answer is not None and status >= 400 else None
+    told = f"The worker answered {status}." if status >= 400 and not left else None
     assert line["error"] == (error.message if error else told)
 
 
@@ -266,7 +266,7 @@ def test_pauses_between_answers_that_take_turns_are_none_between_tokens(
     )
     series = desk.metrics.route("m", "completions")
     assert (series.completion_tokens, sum(series.ttft.counts)) == (3, 1)
-    assert (sum(series.itl.counts), sum(series.tpot.counts)) == (2 * seen, seen)
+    assert (sum(series.itl.counts), sum(series.tpot.counts)) == (3 * seen, seen)
 
 
 def test_an_answer_that_does_not_stream_has_no_token_times(desk: Desk) -> None:
