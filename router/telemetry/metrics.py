@@ -138,30 +138,27 @@ class Metrics(Collector):
             "reason",
             from_zero(self.rejected, REJECTED),
         )
-        depths = GaugeMetricFamily(
-            "router_queue_depth", "Requests that wait in the router.", labels=("model",)
-        )
-        for model, depth in self.queue_depths().items():
-            depths.add_metric((model,), depth)
-        pending = GaugeMetricFamily(
-            "router_pending_prefill_tokens",
-            "Uncached tokens sent to workers that serve the model, first token awaited.",
-            labels=("model",),
-        )
-        for model, tokens in self.pending_prefill().items():
-            pending.add_metric((model,), tokens)
-        workers = GaugeMetricFamily(
-            "router_model_workers",
-            "Workers that serve the model now; of one whose last worker left, 0 for an hour.",
-            labels=("model",),
-        )
-        for model, count in self.model_workers().items():
-            workers.add_metric((model,), count)
         inflight = GaugeMetricFamily(
             "router_inflight_requests", "Requests under way: those at workers, and those that wait."
         )
         inflight.add_metric((), self.inflight())
-        yield from (depths, pending, workers, inflight)
+        yield inflight
+        yield from self._model_families()
+
+    def _model_families(self) -> Iterator[Metric]:
+        yield _by_model(
+            "router_queue_depth", "Requests that wait in the router.", self.queue_depths()
+        )
+        yield _by_model(
+            "router_pending_prefill_tokens",
+            "Uncached tokens sent to workers that serve the model, first token awaited.",
+            self.pending_prefill(),
+        )
+        yield _by_model(
+            "router_model_workers",
+            "Workers that serve the model now; of one whose last worker left, 0 for an hour.",
+            self.model_workers(),
+        )
 
     def _time_families(self) -> Iterator[Metric]:
         yield _histogram("router_index_lookup_seconds", "Time to look one prompt up.", self.lookup)
@@ -179,6 +176,13 @@ class Metrics(Collector):
 
 def _nothing() -> None:
     pass
+
+
+def _by_model(name: str, text: str, values: Mapping[str, float]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, text, labels=("model",))
+    for model, value in values.items():
+        family.add_metric((model,), value)
+    return family
 
 
 def _counter(
