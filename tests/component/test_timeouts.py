@@ -7,7 +7,7 @@ import pytest
 from tests.component.conftest import StartRouter, StartWorker
 from tests.component.harness import CHAT, chat, eventually
 from tests.fakes.wire import Request, Wire
-from tests.fakes.worker import FakeWorker, sse
+from tests.fakes.worker import FakeWorker, held, sse
 
 TOKEN = {"choices": [{"delta": {"content": "a"}}]}
 
@@ -186,11 +186,7 @@ async def test_a_request_that_waits_ends_in_time_and_is_not_sent_any_more(
     """Whoever waited through its time would only take a worker's from others."""
     release = asyncio.Event()
 
-    async def held(request: Request, wire: Wire) -> None:
-        await release.wait()
-        await wire.json({})
-
-    worker = await start_worker(script=held)
+    worker = await start_worker(script=held(release))
     router = await start_router(worker, total_timeout_s=0.5, queue_timeout_s=60, max_inflight=1)
     answers = await asyncio.gather(*(router.post(chat(f"q{n}")) for n in range(4)))
     assert [answer.status for answer in answers] == [504] * 4

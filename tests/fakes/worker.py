@@ -22,6 +22,16 @@ from tests.fakes.wire import Request, Script, Wire
 _SEND_BUFFER_BYTES = 64 * 1024
 
 
+def held(release: asyncio.Event) -> Script:
+    """Answers when told to, and not before."""
+
+    async def script(request: Request, wire: Wire) -> None:
+        await release.wait()
+        await wire.json({})
+
+    return script
+
+
 async def echo(request: Request, wire: Wire) -> None:
     """Answer with what came: method, target, header fields, and the body as text."""
     await wire.json(

@@ -10,7 +10,7 @@ from tests.component.conftest import StartRouter, StartWorker
 from tests.component.harness import CHAT, chat, eventually
 from tests.fakes.client import Client
 from tests.fakes.wire import Request, Wire
-from tests.fakes.worker import sse
+from tests.fakes.worker import held, sse
 from tests.field.support import SLOW_PROBES, answers, delta, hangs, pinned, states
 
 
@@ -74,11 +74,7 @@ async def test_busy_is_over_when_the_work_is(
     """busy-never-cleared: a burst marks every worker overloaded, and nothing ever takes the mark off."""
     release = asyncio.Event()
 
-    async def held(request: Request, wire: Wire) -> None:
-        await release.wait()
-        await wire.json({})
-
-    worker = await start_worker(script=held)
+    worker = await start_worker(script=held(release))
     router = await start_router(worker, max_inflight=2, queue_limit=0)
     burst = [asyncio.ensure_future(router.post(chat(str(n)))) for n in range(12)]
     await worker.received_count(2)

@@ -9,7 +9,7 @@ import pytest
 from tests.component.conftest import StartRouter, StartWorker
 from tests.component.harness import CHAT, RunningRouter, chat, eventually
 from tests.fakes.wire import Request, Wire
-from tests.fakes.worker import FakeWorker
+from tests.fakes.worker import FakeWorker, held
 
 ORIGIN = "https://app.example"
 
@@ -105,11 +105,7 @@ async def test_tenant_with_too_much_at_a_time(
     """multi-tenant: a tenant may have only so many requests under way; others are served meanwhile."""
     release = asyncio.Event()
 
-    async def held(request: Request, wire: Wire) -> None:
-        await release.wait()
-        await wire.json({})
-
-    worker = await start_worker(script=held)
+    worker = await start_worker(script=held(release))
     file = _tenants(tmp_path, a="max_inflight: 1", b="max_inflight: 8")
     router = await start_router(worker, tenants_file=file)
     mine, other = ([("Authorization", f"Bearer key-of-{name}")] for name in "ab")

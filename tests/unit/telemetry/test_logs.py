@@ -356,11 +356,13 @@ class TestText:
     def test_its_time_is_that_of_the_terminal_s_other_lines(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        with monkeypatch.context() as patch:
-            patch.setenv("TZ", "XXX+05:30")
+        try:
+            with monkeypatch.context() as patch:
+                patch.setenv("TZ", "XXX+05:30")
+                time.tzset()
+                assert as_text(line()).startswith(b"01:30:00.123 200 ")
+        finally:
             time.tzset()
-            assert as_text(line()).startswith(b"01:30:00.123 200 ")
-        time.tzset()
 
     def test_a_line_for_a_person(self) -> None:
         assert as_text(line()).decode() == (
